@@ -1,0 +1,1 @@
+"""What was measured: results as values, and the run store. Knows NumPy, never torch."""

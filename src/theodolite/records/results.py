@@ -1,0 +1,88 @@
+"""What did one measurement give: series, eigenpairs, lines."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from theodolite.records.obstacles import Status
+
+
+@dataclass(frozen=True, eq=False)
+class Series:
+    """One quantity over training.
+
+    Attributes:
+        name: What it is, as in ``docs/format.md``.
+        steps: Optimizer steps at which it was measured, ascending; step t is the t-th update, from 1.
+        values: The values, in the unit of the quantity; NaN and infinities are kept as measured.
+    """
+
+    name: str
+    steps: Int[np.ndarray, "points"]
+    values: Float[np.ndarray, "points"]
+
+    def __len__(self) -> int:
+        """How many points it has."""
+        return len(self.steps)
+
+
+@dataclass(frozen=True, eq=False)
+class Eigenpairs:
+    """Eigenvalues of a symmetric operator with their errors.
+
+    Attributes:
+        values: λ, signed, in the order that was asked for.
+        vectors: Unit eigenvectors, one a column, shape (n, k).
+        residuals: ‖Av − λv‖ of each pair: an eigenvalue of A lies within this distance of λ.
+        status: How the iteration ended.
+        products: How many products A v it took.
+        method: How the products were made.
+    """
+
+    values: Float[np.ndarray, "count"]
+    vectors: Float[np.ndarray, "params count"]
+    residuals: Float[np.ndarray, "count"]
+    status: Status
+    products: int
+    method: str = "double backward"
+
+
+@dataclass(frozen=True, eq=False)
+class Line:
+    """Loss along a straight line θ(α) = (1−α)·start + α·end.
+
+    Attributes:
+        positions: α of each point, ascending; 0 is the start and 1 the end.
+        losses: J(θ(α)); non-finite values are kept.
+        errors: Standard error over the batches of the data; NaN where there is one batch only.
+        start: What stands at α = 0.
+        end: What stands at α = 1.
+    """
+
+    positions: Float[np.ndarray, "points"]
+    losses: Float[np.ndarray, "points"]
+    errors: Float[np.ndarray, "points"]
+    start: str = "start"
+    end: str = "end"
+    metadata: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def _between(self) -> np.ndarray:
+        return (self.positions >= 0) & (self.positions <= 1)
+
+    @property
+    def barrier(self) -> float:
+        """Height of the loss above the higher end, max over 0 ≤ α ≤ 1 (Goodfellow 2015: a bump on the line); ≥ 0.
+
+        NaN if a value between the ends is not finite.
+        """
+        inside = self.losses[self._between]
+        return float(inside.max() - max(inside[0], inside[-1])) if inside.size else float("nan")
+
+    @property
+    def is_monotone(self) -> bool:
+        """Whether the loss never rises from start to end, beyond rounding of the values."""
+        inside = self.losses[self._between]
+        slack = 1e-6 * (np.abs(inside).max() if inside.size else 0.0)
+        return bool(np.all(np.isfinite(inside)) and np.all(np.diff(inside) <= slack))
