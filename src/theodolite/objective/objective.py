@@ -1,0 +1,324 @@
+"""What is J(θ): its value, gradient and Hessian products as functions of one flat vector."""
+
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Self
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from theodolite.errors import ObjectiveError
+from theodolite.objective.data import Batch, batches_of, count_examples
+from theodolite.objective.isolation import isolated, pin_randomness
+from theodolite.objective.params import Params, trainable
+from theodolite.objective.products import CENTRAL_DIFFERENCES, HessianProducts, batch_gradients, mean_gradient
+from theodolite.objective.sources import FunctionSource, LossFunction, ModelSource, Source, unwrapped
+
+MEMORY_LIMIT = 2**30
+"""Bytes that kept graphs of Hessian products may take by default: 1 GiB."""
+
+
+class Objective:
+    """A scalar function J(θ) of one flat vector θ ∈ ℝⁿ, measured without leaving a trace.
+
+    J is the mean over *examples*: a batch counts by its size. J is deterministic: the randomness of each batch (dropout
+    masks, augmentation) is pinned to a seed, the same at every θ. The model runs in the mode in which it is found: in train
+    mode BatchNorm normalises with batch statistics, in eval mode with running ones; neither moves them. After any
+    call, parameters, ``.grad``, buffers, modes, hooks and every random generator are what they were, to the bit.
+
+    Attributes:
+        names: Names of the tensors that make up θ, in order.
+
+    Limits: what the loss writes to objects outside the modules is not undone. A data loader with
+    ``persistent_workers`` must not be in use by a training loop at the same time.
+
+    Example:
+        >>> import torch
+        >>> bowl = Objective.from_function(lambda theta: 0.5 * (theta**2).sum(), torch.tensor([3.0, 4.0]))
+        >>> bowl.value()
+        12.5
+        >>> bowl.gradient()
+        tensor([3., 4.])
+        >>> bowl.hvp(torch.tensor([1.0, 0.0]))
+        tensor([1., 0.])
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        loss: LossFunction,
+        data: object,
+        *,
+        parameters: Sequence[str] | None = None,
+        count: Callable[[Batch], int] = count_examples,
+        seed: int = 0,
+    ) -> None:
+        """Form J(θ) from a model, a loss and data.
+
+        Args:
+            model: Any module; θ is its trainable parameters, tied ones once. ``torch.compile`` and data-parallel
+                wrappers are looked through.
+            loss: ``loss(model, batch)`` gives the mean loss of a batch as a scalar tensor.
+            data: One batch (a tensor, tuple, dict, list of tensors, any object), or a re-iterable of batches (a list of
+                them, a ``DataLoader``).
+            parameters: Names of the parameters that make up θ; None takes all that require a gradient.
+            count: Number of examples of a batch; by default the length of the first tensor in it.
+            seed: Seed of the pinned randomness.
+
+        Raises:
+            ObjectiveError: If the model has no trainable parameter, an uninitialised or a complex one, or a name is
+                unknown.
+            DataError: If data can be read only once, or is empty.
+        """
+        inner = unwrapped(model)
+        self._source: Source = ModelSource(trainable(inner, parameters), inner, loss, batches_of(data), count)
+        self._seed = seed
+        self._last: HessianProducts | None = None
+        self._needs_graph = self._has_warned = False
+
+    @classmethod
+    def from_function(cls, function: Callable[[Tensor], Tensor], start: Tensor, *, seed: int = 0) -> Self:
+        """Form J(θ) from a function of one vector.
+
+        Args:
+            function: ``f(theta)`` gives a scalar tensor for theta of shape (n,).
+            start: The point θ, shape (n,); copied.
+            seed: Seed of the pinned randomness.
+
+        Returns:
+            The objective at ``start``.
+
+        Raises:
+            ObjectiveError: If start is not a real floating-point vector with at least one entry.
+        """
+        if not isinstance(start, Tensor) or start.ndim != 1 or not start.is_floating_point() or start.numel() == 0:
+            what = f"shape {tuple(start.shape)} of {start.dtype}" if isinstance(start, Tensor) else type(start).__name__
+            raise ObjectiveError(
+                f"start must be a floating-point tensor of shape (n,) with n > 0, got {what}. "
+                "For example torch.zeros(2)."
+            )
+        objective = cls.__new__(cls)
+        leaf = start.detach().clone().requires_grad_()
+        objective._source = FunctionSource(Params(("theta",), (leaf,)), function)
+        objective._seed, objective._last = seed, None
+        objective._needs_graph = objective._has_warned = False
+        return objective
+
+    def __repr__(self) -> str:
+        """Dimension, type and device."""
+        return f"Objective(dimension={self.dimension}, dtype={self.dtype}, device={self.device})"
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the tensors that make up θ, in order."""
+        return self._source.params.names
+
+    @property
+    def params(self) -> Params:
+        """Names and tensors of θ, to go between vector and tensors."""
+        return self._source.params
+
+    @property
+    def dimension(self) -> int:
+        """Length n of θ."""
+        return self._source.params.dimension
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Type of θ."""
+        return self._source.params.dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Device of θ."""
+        return self._source.params.device
+
+    def point(self) -> Float[Tensor, "params"]:
+        """A copy of θ as it is now, shape (n,)."""
+        return self._source.params.point()
+
+    def value(self, at: object = None) -> float:
+        """J(θ), summed over batches in float64.
+
+        Args:
+            at: Point θ, shape (n,); None is the present one.
+
+        Returns:
+            The loss; NaN or infinite if the model gives that.
+
+        Raises:
+            ShapeError: If ``at`` has another shape.
+            ObjectiveError: If the loss is not a scalar, or the data holds no example.
+
+        Cost: one forward pass over the data.
+        """
+        counts, losses = self.batch_values(at)
+        return float(np.dot(counts, losses) / counts.sum())
+
+    def values(self, points: Iterable[object]) -> Float[Tensor, "points"]:
+        """J at many points.
+
+        Args:
+            points: Vectors of shape (n,), or a matrix with one point a row.
+
+        Returns:
+            One value a point, float64, on the CPU.
+
+        Raises:
+            ShapeError: If a point has another shape.
+            ObjectiveError: If the loss is not a scalar, or the data holds no example.
+
+        Cost: one forward pass over the data a point.
+        """
+        return torch.tensor([self.value(point) for point in points], dtype=torch.float64)
+
+    def batch_values(self, at: object = None) -> tuple[Float[np.ndarray, "batches"], Float[np.ndarray, "batches"]]:
+        """Number of examples and mean loss of each batch, float64.
+
+        Args:
+            at: Point θ, shape (n,); None is the present one.
+
+        Returns:
+            Counts and losses.
+
+        Raises:
+            ShapeError: If ``at`` has another shape.
+            ObjectiveError: If the loss is not a scalar, or the data holds no example.
+
+        Cost: one forward pass over the data.
+        """
+        theta = None if at is None else self._source.params.vector(at, "at")
+        counts, losses = [], []
+        with isolated(self._source.modules, self._source.params.tensors), self._source.params.placed(theta):
+            for index, (count, evaluate) in enumerate(self._source.terms()):
+                counts.append(count)
+                losses.append(self._forward(evaluate, self._seed + index))
+        if not counts:
+            raise ObjectiveError("data must hold at least one example, got none. Check the batches and their sizes.")
+        return np.array(counts, np.float64), torch.stack(losses).double().cpu().numpy()
+
+    def _forward(self, evaluate: Callable[[], Tensor], seed: int) -> Tensor:
+        """One loss without its graph, unless the loss itself differentiates (gradient penalties, physics)."""
+        pin_randomness(seed)
+        try:
+            with torch.set_grad_enabled(self._needs_graph):
+                return evaluate().detach()
+        except RuntimeError as error:
+            if self._needs_graph or "does not require grad" not in str(error):
+                raise
+            self._needs_graph = True
+        pin_randomness(seed)
+        with torch.enable_grad():
+            return evaluate().detach()
+
+    def gradient(self, at: object = None) -> Float[Tensor, "params"]:
+        """∇J(θ), zero for parameters on which J does not depend.
+
+        Args:
+            at: Point θ, shape (n,); None is the present one.
+
+        Returns:
+            The gradient, shape (n,), in the type and on the device of θ.
+
+        Raises:
+            ShapeError: If ``at`` has another shape.
+            ObjectiveError: If the loss is not a scalar.
+
+        Cost: one forward and backward pass over the data.
+        """
+        theta = None if at is None else self._source.params.vector(at, "at")
+        return mean_gradient(self._source, theta, seed=self._seed)
+
+    def batch_gradients(self, at: object = None) -> Iterator[tuple[int, Float[Tensor, "params"]]]:
+        """Number of examples and gradient of each batch, one at a time.
+
+        Args:
+            at: Point θ, shape (n,); None is the present one.
+
+        Yields:
+            Pairs of count and gradient.
+
+        Cost: one forward and backward pass over the data; holds one gradient at a time.
+        """
+        theta = None if at is None else self._source.params.vector(at, "at")
+        yield from batch_gradients(self._source, theta, seed=self._seed)
+
+    def hvp(self, vector: object, at: object = None) -> Float[Tensor, "params"]:
+        """Hessian-vector product H(θ)v by double backward.
+
+        Attention and recurrent layers are switched, for the measurement only, to kernels with a second derivative. If an
+        operation has none at all, the product is formed by central differences of gradients, with a warning;
+        ``hvp_method`` then says so and ``hvp_error`` estimates the relative error.
+
+        Args:
+            vector: v, shape (n,).
+            at: Point θ, shape (n,); None is the present one.
+
+        Returns:
+            The product, shape (n,), in the type and on the device of θ.
+
+        Raises:
+            ShapeError: If ``vector`` or ``at`` has another shape.
+            ObjectiveError: If the loss is not a scalar.
+
+        Cost: about 3 gradients; for many vectors at one point use ``theodolite.hessian``, 1.5 to 2.6 each.
+        Source: Pearlmutter 1994.
+        """
+        column = self._source.params.vector(vector, "vector").unsqueeze(1)
+        with self.products(at, memory_limit=0) as products:
+            product = products.apply(column).squeeze(1)
+        if products.method == CENTRAL_DIFFERENCES and not self._has_warned:
+            self._has_warned = True
+            warnings.warn(
+                f"Hessian products need second derivatives, but {products.reason!r}. Central differences of gradients "
+                f"are used, relative error about {products.relative_error:.1e}; see hvp_method and hvp_error.",
+                stacklevel=2,
+            )
+        return product
+
+    @property
+    def hvp_method(self) -> str:
+        """How the last product was formed: "double backward" or "central differences"; "" before the first."""
+        return self._last.method if self._last is not None else ""
+
+    @property
+    def hvp_error(self) -> float:
+        """Estimated relative error of the last product: machine epsilon for double backward; NaN before the first."""
+        return self._last.relative_error if self._last is not None else float("nan")
+
+    @contextmanager
+    def products(self, at: object = None, *, memory_limit: int = MEMORY_LIMIT) -> Iterator[HessianProducts]:
+        """Hessian products with many vectors at one point; the graphs are freed at the end.
+
+        Args:
+            at: Point θ, shape (n,); None is the present one, held fixed from now on.
+            memory_limit: Bytes that kept graphs may take; beyond, graphs are rebuilt for each block of vectors.
+
+        Yields:
+            The products; ``apply`` takes columns.
+        """
+        products = self.open_products(at, memory_limit=memory_limit)
+        try:
+            yield products
+        finally:
+            products.release()
+
+    def open_products(self, at: object = None, *, memory_limit: int = MEMORY_LIMIT) -> HessianProducts:
+        """Like ``products``, for an owner that releases the graphs itself.
+
+        Args:
+            at: Point θ, shape (n,); None is the present one, held fixed from now on.
+            memory_limit: Bytes that kept graphs may take.
+
+        Returns:
+            The products.
+
+        Raises:
+            ShapeError: If ``at`` has another shape.
+        """
+        theta = self.point() if at is None else self._source.params.vector(at, "at").clone()
+        self._last = HessianProducts(self._source, theta, seed=self._seed, memory_limit=memory_limit)
+        return self._last
