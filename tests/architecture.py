@@ -227,15 +227,28 @@ def _calls(tree: ast.AST) -> Iterator[ast.Call]:
 
 
 def thin_docstrings(sources: Mapping[str, Source], allowed_rooms: Iterable[str] = ()) -> list[str]:
-    """Public functions of a file that take arguments and do not say which (Args), or what they give (Returns)."""
+    """Functions that a room shows to others and that do not say what they take (Args), or what they give (Returns).
+
+    A room shows what its ``__init__`` imports; a room that is one file shows what has no underscore.
+    """
+    shown = {
+        item.target
+        for source in sources.values()
+        if source.path.name == "__init__.py"
+        for item in source.imports
+        if item.target.startswith(f"{source.module}.")
+    }
     found = []
     for source in sources.values():
+        if source.room in set(allowed_rooms):
+            continue
+        is_room = source.module.count(".") == 1
         for node in source.tree.body:
-            is_public = isinstance(node, FUNCTIONS) and not node.name.startswith("_")
-            if is_public and source.room not in set(allowed_rooms):
-                missing = _missing_sections(node)
-                if missing:
-                    found.append(f"{_where(source, node.lineno)} {node.name}: docstring lacks {', '.join(missing)}")
+            if not isinstance(node, FUNCTIONS) or node.name.startswith("_"):
+                continue
+            missing = _missing_sections(node)
+            if missing and (is_room or f"{source.module}.{node.name}" in shown):
+                found.append(f"{_where(source, node.lineno)} {node.name}: docstring lacks {', '.join(missing)}")
     return found
 
 

@@ -33,7 +33,5 @@ def test_an_int_is_a_float():
 
 
 def test_production_does_not_check():
-    code = (
-        "import numpy as np; from theodolite.records.results import Series; Series('loss', np.arange(3), np.zeros(4))"
-    )
+    code = "import numpy as np; from theodolite.records.results import Series; Series('', np.arange(3), np.zeros(4))"
     subprocess.run([sys.executable, "-c", code], check=True)

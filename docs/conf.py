@@ -1,0 +1,25 @@
+"""How the documents are built: Markdown pages, and the reference from the docstrings of the public names."""
+
+from importlib.metadata import version as _version
+
+project = "Theodolite"
+author = "The Theodolite authors"
+copyright = "2026, the Theodolite authors"
+version = release = _version("theodolite")
+
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.mathjax"]
+exclude_patterns = ["_build"]
+myst_enable_extensions = ["colon_fence", "deflist"]
+myst_heading_anchors = 3
+
+autodoc_default_options = {"members": True, "member-order": "bysource"}
+autodoc_typehints = "signature"
+autodoc_typehints_format = "short"
+autodoc_preserve_defaults = True
+napoleon_google_docstring = True
+napoleon_numpy_docstring = False
+napoleon_use_ivar = True  # attributes of a dataclass are described once, in its docstring
+napoleon_custom_sections = ["Cost", "Limits", "Source"]
+
+html_theme = "furo"
+html_title = "Theodolite"
