@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from theodolite.errors import ObjectiveError
 from theodolite.objective.data import Batch, batches_of, count_examples
+from theodolite.objective.directional import Directional, batch_directional
 from theodolite.objective.isolation import isolated, pin_randomness
 from theodolite.objective.params import Params, trainable
 from theodolite.objective.products import CENTRAL_DIFFERENCES, HessianProducts, batch_gradients, mean_gradient
@@ -245,6 +246,22 @@ class Objective:
         """
         theta = None if at is None else self._source.params.vector(at, "at")
         yield from batch_gradients(self._source, theta, seed=self._seed)
+
+    def batch_directional(self, direction: object, at: object = None) -> Iterator[Directional]:
+        """Value, slope and curvature of each batch along a direction.
+
+        Args:
+            direction: d, shape (n,); not normalised.
+            at: Point θ, shape (n,); None is the present one.
+
+        Yields:
+            One record a batch.
+
+        Cost: about 3 gradients over the data; holds the graph of one batch at a time.
+        """
+        vector = self._source.params.vector(direction, "direction")
+        theta = None if at is None else self._source.params.vector(at, "at")
+        yield from batch_directional(self._source, theta, vector, seed=self._seed)
 
     def hvp(self, vector: object, at: object = None) -> Float[Tensor, "params"]:
         """Hessian-vector product H(θ)v by double backward.
