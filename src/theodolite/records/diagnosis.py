@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from theodolite.records.estimates import MISSING, Estimate
 from theodolite.records.obstacles import Verdict
+from theodolite.records.page import html_page, text_page
 
 
 @dataclass(frozen=True)
@@ -137,3 +138,11 @@ class Diagnosis:
     def of(self, verdict: Verdict) -> tuple[Finding, ...]:
         """The findings with one verdict."""
         return tuple(finding for finding in self.findings if finding.verdict is verdict)
+
+    def __str__(self) -> str:
+        """A page for the terminal: verdict, evidence, all findings, remedies."""
+        return text_page(self)
+
+    def _repr_html_(self) -> str:
+        """The same for notebooks, without scripts."""
+        return html_page(self)
