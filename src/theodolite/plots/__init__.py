@@ -1,0 +1,9 @@
+"""How does it look? A record goes in, a chart (data) comes out; matplotlib or SVG draws it. Knows no torch."""
+
+from theodolite.plots.axes import figure_run, plot_chart
+from theodolite.plots.gallery import MARKS, charts
+from theodolite.plots.lines import marks_line
+from theodolite.plots.marks import Absent, Chart
+from theodolite.plots.svg import svg_chart
+
+__all__ = ["MARKS", "Absent", "Chart", "charts", "figure_run", "marks_line", "plot_chart", "svg_chart"]

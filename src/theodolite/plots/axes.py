@@ -1,0 +1,197 @@
+"""A chart as matplotlib axes.
+
+Nothing here shows, saves or changes global style. ``plot_chart(chart).figure.savefig("chart.pdf")`` saves one.
+"""
+
+from collections.abc import Callable
+from typing import assert_never
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
+
+from theodolite.plots.gallery import charts
+from theodolite.plots.labels import end_labels, stacked
+from theodolite.plots.marks import Absent, Axis, Band, Bars, Chart, Curve, Label, Layer, Level, Marks, Points, Span
+from theodolite.plots.palette import STYLES, Style
+from theodolite.plots.scales import backward, forward, ticks
+from theodolite.records.run import Run
+
+_INK = "#3B4048"
+_FAINT = "#D5D9DF"
+_MARKERS = {"circle": "o", "square": "s", "diamond": "D", "triangle": "^"}
+
+
+def plot_chart(chart: Chart | Absent, *, ax: Axes | None = None) -> Axes:
+    """Draw a chart.
+
+    Args:
+        chart: The chart.
+        ax: Where to draw; a new figure if None.
+
+    Returns:
+        The axes.
+    """
+    ax = ax if ax is not None else Figure(figsize=(7.2, 3.8), layout="constrained").add_subplot()
+    if isinstance(chart, Absent):
+        return _plot_absent(chart, ax)
+    _scale(ax, chart.x, "x")
+    _scale(ax, chart.y, "y")
+    for layer in chart.layers:
+        _draw(ax, layer)
+    _name(ax, chart)
+    ax.set_title(f"{chart.title}\n", loc="left", fontsize=11, fontweight="bold", color=_INK)
+    ax.text(0, 1.02, _wrapped(chart.takeaway), transform=ax.transAxes, fontsize=8.5, color=_INK, va="bottom")
+    for side in ("top", "right"):
+        ax.spines[side].set_visible(False)
+    ax.grid(axis="y", color=_FAINT, linewidth=0.6)
+    ax.set_axisbelow(True)
+    return ax
+
+
+def figure_run(run: Run) -> Figure:
+    """Every chart of a run on one page.
+
+    Args:
+        run: The run.
+
+    Returns:
+        A figure with two columns.
+    """
+    all_charts = charts(run)
+    rows = (len(all_charts) + 1) // 2
+    figure = Figure(figsize=(15, 4 * rows), layout="constrained")
+    grid = figure.subplots(rows, 2, squeeze=False).ravel()
+    for ax, chart in zip(grid, all_charts, strict=False):
+        plot_chart(chart, ax=ax)
+    for ax in grid[len(all_charts) :]:
+        ax.set_axis_off()
+    return figure
+
+
+def _wrapped(text: str, width: int = 96) -> str:
+    words, lines = text.split(), [""]
+    for word in words:
+        if len(lines[-1]) + len(word) >= width:
+            lines.append("")
+        lines[-1] = f"{lines[-1]} {word}".strip()
+    return "\n".join(lines)
+
+
+def _plot_absent(chart: Absent, ax: Axes) -> Axes:
+    ax.set_axis_off()
+    ax.set_title(chart.title, loc="left", fontsize=11, fontweight="bold", color=_INK)
+    ax.text(0, 0.9, _wrapped(chart.reason, 80), transform=ax.transAxes, fontsize=9, color=_INK, va="top")
+    return ax
+
+
+def _scale(ax: Axes, axis: Axis, which: str) -> None:
+    if axis.scale == "symlog":
+        functions: tuple[Callable[..., np.ndarray], Callable[..., np.ndarray]] = (
+            lambda values: forward(axis, values),
+            lambda places: backward(axis, places),
+        )
+        (ax.set_xscale if which == "x" else ax.set_yscale)("function", functions=functions)
+    else:
+        (ax.set_xscale if which == "x" else ax.set_yscale)(axis.scale)
+    (ax.set_xlim if which == "x" else ax.set_ylim)(*axis.limits)
+    values, texts = ticks(axis)
+    line = ax.xaxis if which == "x" else ax.yaxis
+    line.set_major_locator(FixedLocator(values))
+    line.set_major_formatter(FixedFormatter(texts))
+    line.set_minor_locator(NullLocator())
+    line.set_label_text(axis.title, color=_INK)
+    ax.tick_params(colors=_INK)
+
+
+def _draw(ax: Axes, layer: Layer) -> None:
+    match layer:
+        case Curve():
+            look = STYLES[layer.role]
+            width = 0.8 if layer.is_thin else 1.8
+            ax.plot(
+                layer.x,
+                layer.y,
+                color=look.light,
+                linewidth=width,
+                linestyle=_dash(look),
+                label=layer.name,
+                marker=_MARKERS[look.marker] if layer.x.size < 2 else None,
+            )
+        case Band():
+            ax.fill_between(layer.x, layer.low, layer.high, color=STYLES[layer.role].light, alpha=0.18, linewidth=0)
+        case Points():
+            _draw_points(ax, layer)
+        case Bars():
+            _draw_bars(ax, layer)
+        case Level():
+            ax.axhline(layer.value, color=_INK, linewidth=0.8, alpha=0.7)
+        case Span():
+            ax.axvspan(layer.low, layer.high, color=_FAINT, alpha=0.5, linewidth=0)
+        case Label():
+            ax.plot([layer.x], [layer.y], "o", color=_INK, markersize=4)
+            ax.annotate(layer.text, (layer.x, layer.y), xytext=(4, 6), textcoords="offset points", fontsize=8)
+        case Marks():
+            height = 0.985 if layer.edge == "top" else 0.015
+            ax.plot(
+                layer.x,
+                np.full(layer.x.size, height),
+                linestyle="none",
+                clip_on=False,
+                color=_INK,
+                markersize=5,
+                marker="v" if layer.edge == "bottom" else "^",
+                transform=ax.get_xaxis_transform(),
+            )
+        case _:
+            assert_never(layer)
+
+
+def _draw_points(ax: Axes, layer: Points) -> None:
+    look = STYLES[layer.role]
+    known = np.isfinite(layer.error)
+    ax.plot(
+        layer.x,
+        layer.y,
+        color=look.light,
+        linewidth=1.2,
+        markersize=3.5,
+        marker=_MARKERS[look.marker],
+        linestyle=_dash(look) if layer.is_joined else "none",
+        label=layer.name,
+    )
+    if known.any():
+        ax.errorbar(layer.x[known], layer.y[known], layer.error[known], fmt="none", ecolor=look.light, elinewidth=0.8)
+
+
+def _draw_bars(ax: Axes, layer: Bars) -> None:
+    look = STYLES[layer.role]
+    ax.bar(
+        layer.x,
+        layer.height,
+        layer.width * 0.92,
+        layer.base,
+        color=look.light,
+        edgecolor="white",
+        linewidth=0.3,
+        hatch=look.hatch * 2 or None,
+        label=layer.name,
+    )
+    known = np.isfinite(layer.error)
+    if known.any():
+        top = (layer.base + layer.height)[known]
+        ax.errorbar(layer.x[known], top, layer.error[known], fmt="none", ecolor=_INK, elinewidth=0.9)
+
+
+def _dash(look: Style) -> str | tuple[int, tuple[int, ...]]:
+    return (0, tuple(max(1, part // 2) for part in look.dash)) if look.dash else "-"
+
+
+def _name(ax: Axes, chart: Chart) -> None:
+    if stacked(chart):
+        ax.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, fontsize=8)
+        return
+    for label in end_labels(chart):
+        colour = STYLES[label.role].light if label.role else _INK
+        ax.annotate(label.text, (1.01, label.place), xycoords="axes fraction", fontsize=8, color=colour, va="center")

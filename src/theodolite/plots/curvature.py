@@ -1,0 +1,166 @@
+"""How does the loss surface bend, how noisy is its gradient, and how much of the net is alive?"""
+
+import numpy as np
+
+from theodolite.plots.marks import Absent, Chart, Curve, Layer, Level, Role
+from theodolite.plots.reading import (
+    error_band,
+    lacking,
+    late,
+    measured,
+    notes_of,
+    step_axis,
+    unplaced,
+    with_errors,
+)
+from theodolite.plots.scales import fit, number
+from theodolite.records.run import Run
+
+_ENDS = (("largest", "largest λ", Role.SECOND), ("smallest", "smallest λ", Role.MAIN))
+
+
+def marks_eigenvalues(run: Run) -> Chart | Absent:
+    """Both ends of the Hessian's spectrum, with their residuals as error bars.
+
+    Args:
+        run: The run.
+
+    Returns:
+        The chart, or what is missing.
+    """
+    title = "Largest and smallest curvature"
+    absent = lacking(run, "eigenvalues", title, ("largest_eigenvalue", "smallest_eigenvalue"))
+    if absent:
+        return absent
+    layers: list[Layer] = []
+    edges = []
+    drawn = []
+    for end, words, role in _ENDS:
+        x, y, error = with_errors(run, f"{end}_eigenvalue", f"{end}_residual")
+        layers.append(measured(words, x, y, error, role=role))
+        edges += [*unplaced(words, x, y)]
+        drawn.append(y)
+    stability = _stability(run)
+    drawn += [one.y for one in stability]
+    axis = fit("eigenvalue λ of the Hessian", "loss per unit of θ²", [*drawn, np.zeros(1)])
+    return Chart(
+        "eigenvalues",
+        title,
+        _eigenvalue_takeaway(run),
+        "The steepest bend upwards and the most negative bend. A smallest eigenvalue below 0 by more than its bar is a "
+        "way down; plain gradient descent is stable only below 2 ÷ step.",
+        step_axis(run),
+        axis,
+        (Level("zero", 0.0), *stability, *layers, *edges),
+        (
+            "By Lanczos on the reference sample. A bar is the residual ‖Hv − λv‖: an eigenvalue lies within it; the "
+            "error of taking a sample for all data is not in it.",
+            *notes_of(tuple(edges)),
+        ),
+    )
+
+
+def is_plain_sgd(run: Run) -> bool:
+    """Whether the metadata say that the optimizer is SGD without momentum."""
+    optimizer = run.metadata.get("optimizer")
+    settings = run.metadata.get("optimizer_settings", run.metadata.get("hyperparameters", {}))
+    if isinstance(optimizer, dict):
+        optimizer, settings = optimizer.get("name"), optimizer
+    groups = settings if isinstance(settings, list) else [settings]
+    return optimizer == "SGD" and all(isinstance(one, dict) and one.get("momentum") == 0 for one in groups)
+
+
+def _stability(run: Run) -> tuple[Curve, ...]:
+    x, scale, _ = with_errors(run, "step_scale")
+    usable = np.isfinite(scale) & (scale > 0)
+    if not is_plain_sgd(run) or not usable.any():
+        return ()
+    return (Curve("2 ÷ step: stable below", x[usable], 2 / scale[usable], Role.FOURTH, int(usable.sum())),)
+
+
+def _eigenvalue_takeaway(run: Run) -> str:
+    x, low, residual = with_errors(run, "smallest_eigenvalue", "smallest_residual")
+    _, high, _ = with_errors(run, "largest_eigenvalue", "largest_residual")
+    finite = np.isfinite(low)
+    if not finite.any() or not np.isfinite(high).any():
+        return "No eigenvalue is finite."
+    recent = late(x) & finite
+    below = int(np.sum(low[finite] + residual[finite] < 0))
+    top = high[np.isfinite(high)]
+    ends = f"The largest curvature went from {number(float(top[0]), 2)} to {number(float(top[-1]), 2)}"
+    last = f"late in the run the smallest is {number(float(np.median(low[recent])), 2)}" if recent.any() else ""
+    sign = f"clearly negative at {below} of {int(finite.sum())} measurements" if below else "never clearly negative"
+    return f"{ends}; {last + ', ' if last else 'the smallest is '}{sign}."
+
+
+def marks_noise_scale(run: Run) -> Chart | Absent:
+    """The batch size at which noise and signal of the gradient are equally strong.
+
+    Args:
+        run: The run.
+
+    Returns:
+        The chart, or what is missing.
+    """
+    title = "Gradient noise scale"
+    absent = lacking(run, "noise_scale", title, ("noise_scale",))
+    if absent:
+        return absent
+    x, y, error = with_errors(run, "noise_scale", "noise_scale_error")
+    edges = unplaced("noise scale", x, y, is_log=True)
+    placed = np.where(np.isfinite(y) & (y > 0), y, np.nan)
+    recent = placed[late(x) & np.isfinite(placed)]
+    typical = number(float(np.median(recent)), 2) if recent.size else ""
+    batch = run.metadata.get("batch_size")
+    levels = (Level("batch size", float(batch)),) if isinstance(batch, int | float) and batch > 0 else ()
+    drawn = [placed, *(np.asarray([level.value]) for level in levels)]
+    layer = measured("noise scale", x, placed, error, role=Role.MAIN)
+    low = np.maximum(layer.y - layer.error, layer.y / 10)
+    band = error_band("noise scale", layer.x, layer.y, np.minimum(layer.error, layer.y - low), role=Role.MAIN)
+    return Chart(
+        "noise_scale",
+        title,
+        f"Late in the run a batch of about {typical} examples would hold as much noise as signal."
+        if typical
+        else "Late in the run the noise scale could not be stated.",
+        "A batch much smaller than this is mostly noise; one much larger wastes work.",
+        step_axis(run),
+        fit("tr C ÷ ‖G‖²", "examples", drawn, scale="log"),
+        (*levels, *band, layer, *edges),
+        ("Single values scatter widely: the gradient's own square is estimated with noise.", *notes_of(edges)),
+    )
+
+
+def marks_dead_units(run: Run) -> Chart | Absent:
+    """The share of hidden units that are zero on every example of the reference sample.
+
+    Args:
+        run: The run.
+
+    Returns:
+        The chart, or what is missing.
+    """
+    title = "Dead units"
+    absent = lacking(run, "dead_units", title, ("dead_fraction",))
+    if absent:
+        return absent
+    x, y, _ = with_errors(run, "dead_fraction")
+    edges = unplaced("dead units", x, y)
+    finite = y[np.isfinite(y)]
+    return Chart(
+        "dead_units",
+        title,
+        f"At the end {number(100 * float(finite[-1]), 2)} % of the hidden units are silent on every example."
+        if finite.size
+        else "The share of dead units is nowhere finite.",
+        "A unit that is zero on every example has no gradient, and cannot come back by itself.",
+        step_axis(run),
+        fit(
+            "share of hidden units",
+            "",
+            [np.asarray([0.0, max(0.1, float(finite.max()) if finite.size else 0.1)])],
+            scale="linear",
+        ),
+        (measured("dead units", x, y, np.full(y.size, np.nan), role=Role.MAIN), *edges),
+        ("Counted on the reference sample: a unit may still wake on other data.", *notes_of(edges)),
+    )

@@ -1,0 +1,198 @@
+"""What will be drawn? A chart as a value: axes, layers and words, without a drawing library.
+
+A renderer (matplotlib, plotly, plain SVG) draws a chart and adds nothing to it; so what a picture shows can be tested
+as data. What cannot be drawn at its place (not finite, beyond the axis) becomes a :class:`Marks` layer with a count.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float
+
+ScaleName = Literal["linear", "log", "symlog"]
+
+
+class Role(StrEnum):
+    """The part a layer plays; a renderer gives each its colour, dash, marker and hatch."""
+
+    MAIN = "main"
+    SECOND = "second"
+    THIRD = "third"
+    FOURTH = "fourth"
+    MUTED = "muted"
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One axis.
+
+    Attributes:
+        label: Quantity and symbol.
+        unit: Its unit; empty for a pure number.
+        scale: ``linear``, ``log`` or ``symlog`` (logarithmic beyond ±threshold, linear between).
+        limits: Lower and upper end, in data.
+        threshold: Half the width of the linear part of a ``symlog`` axis, in data.
+    """
+
+    label: str
+    unit: str = ""
+    scale: ScaleName = "linear"
+    limits: tuple[float, float] = (0.0, 1.0)
+    threshold: float = 1.0
+
+    @property
+    def title(self) -> str:
+        """Label with unit and, when it is not linear, the scale."""
+        inside = [part for part in (self.unit, "" if self.scale == "linear" else f"{self.scale} scale") if part]
+        return f"{self.label} ({', '.join(inside)})" if inside else self.label
+
+
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """A line through points; it is interrupted where y is NaN.
+
+    Attributes:
+        name: What it is.
+        x: Positions, ascending.
+        y: Values; NaN interrupts the line.
+        role: Its part in the picture.
+        total: How many values it stands for before thinning.
+        is_thin: Whether it stays in the background.
+    """
+
+    name: str
+    x: Float[np.ndarray, "points"]
+    y: Float[np.ndarray, "points"]
+    role: Role = Role.MAIN
+    total: int = 0
+    is_thin: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Band:
+    """A region between two curves, such as plus and minus one standard error."""
+
+    name: str
+    x: Float[np.ndarray, "points"]
+    low: Float[np.ndarray, "points"]
+    high: Float[np.ndarray, "points"]
+    role: Role = Role.MAIN
+
+
+@dataclass(frozen=True, eq=False)
+class Points:
+    """Single measurements with error bars; an error of NaN is unknown and has no bar."""
+
+    name: str
+    x: Float[np.ndarray, "points"]
+    y: Float[np.ndarray, "points"]
+    error: Float[np.ndarray, "points"]
+    role: Role = Role.MAIN
+    is_joined: bool = True
+
+
+@dataclass(frozen=True, eq=False)
+class Bars:
+    """One part of a stack of bars: from ``base`` to ``base + height``, which may be negative."""
+
+    name: str
+    x: Float[np.ndarray, "points"]
+    width: Float[np.ndarray, "points"]
+    base: Float[np.ndarray, "points"]
+    height: Float[np.ndarray, "points"]
+    error: Float[np.ndarray, "points"]
+    role: Role = Role.MAIN
+
+
+@dataclass(frozen=True)
+class Level:
+    """A line of reference across the whole picture, at a value of y."""
+
+    name: str
+    value: float
+
+
+@dataclass(frozen=True)
+class Span:
+    """A shaded stretch of x."""
+
+    name: str
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Label:
+    """Words at a point."""
+
+    text: str
+    x: float
+    y: float
+
+
+@dataclass(frozen=True, eq=False)
+class Marks:
+    """Values that have no place inside the axes, marked at the edge.
+
+    Attributes:
+        name: Whose values they are.
+        x: Where they lie.
+        reason: Why they are at the edge, with their count.
+        edge: At which edge.
+        count: How many values they stand for.
+    """
+
+    name: str
+    x: Float[np.ndarray, "points"]
+    reason: str
+    edge: Literal["top", "bottom"]
+    count: int
+
+
+Layer = Curve | Band | Points | Bars | Level | Span | Label | Marks
+
+
+@dataclass(frozen=True, eq=False)
+class Chart:
+    """A picture, described.
+
+    Attributes:
+        name: Its name, as findings refer to it.
+        title: What it shows.
+        takeaway: What it says of this run, in one sentence.
+        reading: How to read it.
+        x: The axis of x.
+        y: The axis of y.
+        layers: What is drawn, from the back to the front.
+        notes: What it leaves out.
+    """
+
+    name: str
+    title: str
+    takeaway: str
+    reading: str
+    x: Axis
+    y: Axis
+    layers: tuple[Layer, ...]
+    notes: tuple[str, ...] = ()
+
+    def of(self, name: str) -> tuple[Layer, ...]:
+        """The layers with a name."""
+        return tuple(layer for layer in self.layers if not isinstance(layer, Label) and layer.name == name)
+
+
+@dataclass(frozen=True)
+class Absent:
+    """A picture that cannot be drawn.
+
+    Attributes:
+        name: Its name.
+        title: What it would show.
+        reason: What is missing, and how to get it.
+    """
+
+    name: str
+    title: str
+    reason: str

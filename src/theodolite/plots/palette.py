@@ -1,0 +1,41 @@
+"""Which colour, dash, marker and hatch has each role?
+
+The colours are those of Okabe & Ito (2008), which stay apart for readers without full colour vision; dash, marker and
+hatch differ too, so that no picture needs colour at all. For a dark ground some are lightened to keep a contrast of 3.
+"""
+
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from theodolite.plots.marks import Role
+
+
+@dataclass(frozen=True)
+class Style:
+    """How a role looks.
+
+    Attributes:
+        light: Colour on a light ground.
+        dark: Colour on a dark ground.
+        dash: Lengths of dash and gap in pixels; empty for a solid line.
+        marker: ``circle``, ``square``, ``diamond`` or ``triangle``.
+        hatch: Direction of the hatch of an area: slash, backslash, dot; empty for a plain area.
+    """
+
+    light: str
+    dark: str
+    dash: tuple[int, ...]
+    marker: str
+    hatch: str
+
+
+STYLES = MappingProxyType(
+    {
+        Role.MAIN: Style("#0072B2", "#4DA9E0", (), "circle", ""),
+        Role.SECOND: Style("#D55E00", "#EF7E32", (7, 3), "square", "/"),
+        Role.THIRD: Style("#008F68", "#2DBE94", (2, 3), "diamond", "\\"),
+        Role.FOURTH: Style("#B4588E", "#D98BBA", (8, 3, 2, 3), "triangle", "."),
+        Role.MUTED: Style("#8A9099", "#7C838D", (), "circle", ""),
+    }
+)
+"""The style of each role."""

@@ -1,0 +1,290 @@
+"""How are series brought into a picture: aligned, averaged over windows, thinned without losing extremes?"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from theodolite.plots.marks import Absent, Axis, Band, Curve, Marks, Points, Role
+from theodolite.records.run import Run
+
+MAX_WINDOWS = 60
+"""Bars of 10 pixels on a page 600 pixels wide: more cannot be told apart."""
+MAX_POINTS = 1200
+"""Two points per pixel of a page 600 pixels wide."""
+
+
+@dataclass(frozen=True, eq=False)
+class Windows:
+    """Stretches of steps of equal width; empty ones are left out.
+
+    Attributes:
+        centers: Middle of each window, in steps.
+        widths: Width of each, in steps.
+        members: Positions of the measurements in each.
+    """
+
+    centers: Float[np.ndarray, "windows"]
+    widths: Float[np.ndarray, "windows"]
+    members: tuple[Int[np.ndarray, "points"], ...]
+
+    @property
+    def steps_each(self) -> int:
+        """Width in whole steps."""
+        return max(1, round(float(self.widths[0]))) if self.widths.size else 0
+
+
+def step_axis(run: Run) -> Axis:
+    """The axis of steps, the same for every picture of a run."""
+    last = float(max(run.num_steps, 1))
+    return Axis("step", "", "linear", (0.0, last * 1.01 + 0.5))
+
+
+def lacking(run: Run, name: str, title: str, needs: tuple[str, ...]) -> Absent | None:
+    """The chart that says what is missing, or None if every series needed has a value.
+
+    Args:
+        run: The run.
+        name: Name of the chart.
+        title: What it would show.
+        needs: The series without which there is no picture.
+
+    Returns:
+        The absent chart, or None.
+    """
+    missing = [one for one in needs if len(run.series(one)) == 0]
+    if not missing:
+        return None
+    listed, have = ", ".join(missing), "was" if len(missing) == 1 else "were"
+    advice = "Monitor records them on its schedule; budget=None measures at every step."
+    return Absent(name, title, f"Not drawn: {listed} {have} not measured in this run. {advice}")
+
+
+def late(steps: np.ndarray) -> np.ndarray:
+    """Which measurements lie in the last quarter of the measured stretch; the last one always does."""
+    return steps >= steps[-1] - 0.25 * (steps[-1] - steps[0]) if steps.size else np.zeros(0, dtype=bool)
+
+
+def aligned(run: Run, names: tuple[str, ...]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """The steps at which every one of some series was measured, and the values there.
+
+    Args:
+        run: The run.
+        names: Names of the series.
+
+    Returns:
+        Steps, and values by name; all empty if a series is missing.
+    """
+    series = [run.series(name) for name in names]
+    steps = np.asarray(series[0].steps)
+    for one in series[1:]:
+        steps = np.intersect1d(steps, one.steps)
+    picked = {one.name: np.asarray(one.values)[np.searchsorted(one.steps, steps)] for one in series}
+    return steps.astype(np.float64), picked
+
+
+def errors_at(run: Run, name: str, steps: np.ndarray) -> np.ndarray:
+    """The recorded errors at some steps; NaN where none was recorded.
+
+    Args:
+        run: The run.
+        name: The series of errors.
+        steps: The steps, ascending.
+
+    Returns:
+        An error for each step.
+    """
+    series = run.series(name)
+    _, here, there = np.intersect1d(steps, series.steps, return_indices=True)
+    errors = np.full(steps.size, np.nan)
+    errors[here] = np.asarray(series.values)[there]
+    return errors
+
+
+def with_errors(run: Run, name: str, error: str = "") -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Steps, values and errors of a series; the error is NaN where it was not recorded.
+
+    Args:
+        run: The run.
+        name: The series.
+        error: The series of its errors; empty if it has none.
+
+    Returns:
+        Steps, values, errors.
+    """
+    series = run.series(name)
+    steps = np.asarray(series.steps, dtype=np.float64)
+    errors = errors_at(run, error, steps) if error else np.full(steps.size, np.nan)
+    return steps, np.asarray(series.values, dtype=np.float64), errors
+
+
+def windows(steps: np.ndarray, most: int = MAX_WINDOWS) -> Windows:
+    """Cut a stretch of steps into windows of equal width, each with at least one measurement.
+
+    Args:
+        steps: The steps measured at, ascending.
+        most: How many windows at most; never more than there are measurements.
+
+    Returns:
+        The windows.
+    """
+    if steps.size == 0:
+        return Windows(np.zeros(0), np.zeros(0), ())
+    count = min(most, int(steps.size))
+    edges = np.linspace(steps[0] - 0.5, steps[-1] + 0.5, count + 1)
+    place = np.clip(np.searchsorted(edges, steps, side="right") - 1, 0, count - 1)
+    used = np.unique(place)
+    centers = (edges[:-1] + edges[1:]) / 2
+    members = tuple(np.flatnonzero(place == index) for index in used)
+    return Windows(centers[used], np.diff(edges)[used], members)
+
+
+def window_means(values: np.ndarray, cut: Windows, errors: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard error of each window, over its finite values.
+
+    The error of a window with one value is that value's own; without one it is NaN.
+
+    Args:
+        values: The measurements.
+        cut: The windows.
+        errors: The measurements' own errors.
+
+    Returns:
+        Means and errors; NaN where a window has no finite value.
+    """
+    means, spread = np.full(len(cut.members), np.nan), np.full(len(cut.members), np.nan)
+    for index, members in enumerate(cut.members):
+        finite = members[np.isfinite(values[members])]
+        if finite.size:
+            means[index] = values[finite].mean()
+        if finite.size > 1:
+            spread[index] = values[finite].std(ddof=1) / np.sqrt(finite.size)
+        elif finite.size == 1 and errors is not None:
+            spread[index] = errors[finite[0]]
+    return means, spread
+
+
+def thin(values: np.ndarray, most: int = MAX_POINTS) -> Int[np.ndarray, "kept"]:
+    """Positions to keep of a long series: in each of most/4 stretches the first, the last, the least and the greatest.
+
+    Where values stop being finite, the first position of each such stretch is kept, so that a line drawn through the
+    rest is interrupted there.
+
+    Args:
+        values: The series.
+        most: How many positions to keep at most, gaps aside.
+
+    Returns:
+        Positions, ascending.
+    """
+    finite = np.isfinite(values)
+    gaps = np.flatnonzero(~finite & np.concatenate([[True], finite[:-1]]))
+    if values.size <= most:
+        return np.union1d(np.flatnonzero(finite), gaps).astype(np.int64)
+    kept = [gaps]
+    for part in np.array_split(np.flatnonzero(finite), max(1, most // 4)):
+        if part.size:
+            y = values[part]
+            kept.append(part[[0, -1, int(y.argmin()), int(y.argmax())]])
+    return np.unique(np.concatenate(kept)).astype(np.int64)
+
+
+def thinned_curve(name: str, x: np.ndarray, y: np.ndarray, role: Role, *, is_thin: bool = False) -> Curve:
+    """A curve of at most 1200 points that keeps every extreme and breaks where a value is not finite.
+
+    Args:
+        name: What it is.
+        x: Steps.
+        y: Values.
+        role: Its part in the picture.
+        is_thin: Whether it stays in the background.
+
+    Returns:
+        The curve.
+    """
+    kept = thin(y)
+    drawn = np.where(np.isfinite(y[kept]), y[kept], np.nan)
+    return Curve(name, x[kept], drawn, role, int(y.size), is_thin)
+
+
+def unplaced(name: str, x: np.ndarray, y: np.ndarray, *, is_log: bool = False) -> tuple[Marks, ...]:
+    """Marks at the edges for the values that cannot be drawn: NaN, infinities, and on a log axis values ≤ 0.
+
+    Args:
+        name: Whose values they are.
+        x: Steps.
+        y: Values.
+        is_log: Whether the axis is logarithmic.
+
+    Returns:
+        One layer for each kind that occurs.
+    """
+    kinds = [
+        (np.isnan(y), "not a number", "top"),
+        (np.isposinf(y), "infinite", "top"),
+        (np.isneginf(y), "minus infinite", "bottom"),
+    ]
+    if is_log:
+        kinds.append((np.isfinite(y) & (y <= 0), "zero or negative, no place on a log scale", "bottom"))
+    return tuple(
+        edge_marks(name, x[mask], why, "top" if edge == "top" else "bottom") for mask, why, edge in kinds if mask.any()
+    )
+
+
+def edge_marks(name: str, x: np.ndarray, reason: str, edge: str) -> Marks:
+    """A layer of marks at an edge, at most 600 drawn, all counted.
+
+    Args:
+        name: Whose values they are.
+        x: Where they lie.
+        reason: Why they have no place inside.
+        edge: ``top`` or ``bottom``.
+
+    Returns:
+        The layer.
+    """
+    count = int(x.size)
+    times = "1 value" if count == 1 else f"{count} values"
+    kept = x if count <= MAX_POINTS // 2 else x[np.unique(np.linspace(0, count - 1, MAX_POINTS // 2).astype(int))]
+    return Marks(name, kept, f"{name}: {times} {reason}", "bottom" if edge == "bottom" else "top", count)
+
+
+def notes_of(marks: tuple[Marks, ...]) -> tuple[str, ...]:
+    """A note for each layer of marks: what is at the edge, and how often."""
+    return tuple(f"{one.reason}; marked at the {one.edge} edge." for one in marks)
+
+
+def error_band(name: str, x: np.ndarray, y: np.ndarray, error: np.ndarray, *, role: Role) -> tuple[Band, ...]:
+    """The band y ± error where the error is known; nothing if it never is.
+
+    Args:
+        name: Whose band it is.
+        x: Steps.
+        y: Values.
+        error: Standard errors.
+        role: Its part in the picture.
+
+    Returns:
+        No layer or one.
+    """
+    known = np.isfinite(y) & np.isfinite(error)
+    if known.sum() < 2:
+        return ()
+    return (Band(name, x[known], (y - error)[known], (y + error)[known], role),)
+
+
+def measured(name: str, x: np.ndarray, y: np.ndarray, error: np.ndarray, *, role: Role) -> Points:
+    """Measured points with error bars, only those that are finite.
+
+    Args:
+        name: What they are.
+        x: Steps.
+        y: Values.
+        error: Standard errors; NaN if unknown.
+        role: Their part in the picture.
+
+    Returns:
+        The layer.
+    """
+    finite = np.isfinite(y)
+    return Points(name, x[finite], y[finite], error[finite], role)
