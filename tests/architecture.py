@@ -152,7 +152,9 @@ def late_imports(sources: Mapping[str, Source], allowed_rooms: Iterable[str] = (
         ]
         found += [
             f"{_where(source, call.lineno)}: late import through {ast.unparse(call.func)}"
-            for call in _calls(source.tree)
+            for function in ast.walk(source.tree)
+            if isinstance(function, FUNCTIONS)
+            for call in _calls(function)
             if ast.unparse(call.func) in ("importlib.import_module", "import_module", "__import__")
         ]
     return found

@@ -167,7 +167,12 @@ def test_a_clean_tree_is_silent(tmp_path):
         ("files", "low/noun.py", "from . import Noun\n", "toy.low <-> toy.low.noun"),
         ("late", "low/noun.py", "def f():\n    import json\n", "toy.low.noun:2: late import of json"),
         ("late", "low/noun.py", "class A:\n    def f(self):\n        from os import path\n", "late import of os.path"),
-        ("late", "low/noun.py", "import importlib\nx = importlib.import_module('json')\n", "importlib.import_module"),
+        (
+            "late",
+            "low/noun.py",
+            "import importlib\ndef f():\n    importlib.import_module('json')\n",
+            "importlib.import_module",
+        ),
         ("torch", "low/noun.py", "import torch.nn\n", "toy.low loads torch through toy.low.noun:1"),
         ("torch", "low/noun.py", "from toy.high.verb import x\n", "toy.low.noun loads torch through toy.high.verb:2"),
         ("torch", "cli.py", "from toy.high import verb\n", "toy.cli loads torch"),

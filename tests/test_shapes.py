@@ -2,11 +2,13 @@
 
 import subprocess
 import sys
+from typing import Protocol
 
 import numpy as np
 import pytest
 from jaxtyping import TypeCheckError
 
+from shapes import checked
 from theodolite.records.estimates import Estimate
 from theodolite.records.results import Series
 
@@ -30,6 +32,25 @@ def test_a_wrong_type_is_found():
 
 def test_an_int_is_a_float():
     assert Estimate(1, 0).is_above(0)
+
+
+def test_a_protocol_asks_nothing_at_run_time():
+    class Interface(Protocol):
+        @property
+        def expensive(self) -> float: ...
+
+    class Thing:
+        @property
+        def expensive(self) -> float:
+            raise AssertionError("read by a type check")
+
+    Interface.__module__ = "theodolite.toy"
+
+    @checked
+    def use(thing: Interface | None) -> int:
+        return 1
+
+    assert use(Thing()) == 1
 
 
 def test_production_does_not_check():
