@@ -10,16 +10,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from theodolite.objective import Objective
+    from theodolite.records import Run
 
 __version__ = _version("theodolite")
 
 # Name -> the room that exports it. A public name never equals the name of a room: importing the room would hide it.
 _HOMES = {
     "Objective": "theodolite.objective",
+    "Run": "theodolite.records",
 }
 
 __all__ = [
     "Objective",
+    "Run",
     "__version__",
 ]
 
