@@ -59,6 +59,21 @@ class HessianProducts:
         self.products = 0
 
     @property
+    def dimension(self) -> int:
+        """Length n of θ."""
+        return self._theta.numel()
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Type of θ, and of the products."""
+        return self._theta.dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Device of θ, and of the products."""
+        return self._theta.device
+
+    @property
     def _params(self) -> Params:
         return self._source.params
 
@@ -131,9 +146,7 @@ class HessianProducts:
         if not pairs:
             return [None] * len(graph)
         outputs, weights = zip(*pairs, strict=True)
-        return list(
-            torch.autograd.grad(outputs, self._params.tensors, weights, retain_graph=True, allow_unused=True)
-        )
+        return list(torch.autograd.grad(outputs, self._params.tensors, weights, retain_graph=True, allow_unused=True))
 
     def _by_differences(self, vector: Tensor) -> Tensor:
         """Richardson's combination of central differences of the gradient at h and h/2, with its error.

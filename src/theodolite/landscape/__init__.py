@@ -1,0 +1,5 @@
+"""Where a point of training lies: the loss along lines."""
+
+from theodolite.landscape.lines import line
+
+__all__ = ["line"]

@@ -1,0 +1,100 @@
+"""Where would a curvature-corrected step go, as far as a few products can tell?"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from theodolite.errors import SettingError, ShapeError
+from theodolite.linalg.lanczos import Krylov
+from theodolite.linalg.operators import LinearOperator
+from theodolite.records.obstacles import Status
+
+
+@dataclass(frozen=True, eq=False)
+class KrylovSpace:
+    """An operator seen on the space spanned by g, Ag, A²g, …, in its own axes there.
+
+    Attributes:
+        values: Ritz values θ, ascending; curvature along each axis.
+        vectors: Ritz vectors y, orthonormal, one a column.
+        components: y·g of the start vector g, float64; g lies in the space, so that g = Σ (y·g) y.
+        residuals: ‖Ay − θy‖.
+        status: CONVERGED if the space is invariant (nothing of A acts on g outside it), BUDGET if A leads out of it,
+            NONFINITE if a product was not finite.
+        products: How many products it took.
+    """
+
+    values: Float[np.ndarray, "count"]
+    vectors: Float[Tensor, "params count"]
+    components: Float[np.ndarray, "count"]
+    residuals: Float[np.ndarray, "count"]
+    status: Status
+    products: int
+
+    def combine(self, weights: Float[np.ndarray, "count"]) -> Float[Tensor, "params"]:
+        """Σ wᵢ yᵢ, the vector with these components."""
+        return self.vectors @ torch.as_tensor(weights).to(self.vectors)
+
+
+def krylov_space(op: LinearOperator, start: Float[Tensor, "params"], products: int) -> KrylovSpace:
+    """The Krylov space of an operator and a vector, by fully reorthogonalised Lanczos.
+
+    Args:
+        op: Symmetric operator A.
+        start: g, shape (n,), not zero, finite.
+        products: How many products to spend: the dimension of the space, unless it is exhausted before.
+
+    Returns:
+        Ritz pairs and the components of g.
+
+    Raises:
+        ShapeError: If start has another shape.
+        SettingError: If start is zero or not finite, or products is less than 1.
+
+    Cost: ``products`` products; holds 2·products + 1 vectors of size n for a moment, then half.
+    """
+    if tuple(start.shape) != (op.dimension,):
+        raise ShapeError(f"start must have shape ({op.dimension},), got {tuple(start.shape)}.")
+    norm = float(torch.linalg.vector_norm(start, dtype=torch.float64))
+    if not np.isfinite(norm) or norm == 0:
+        raise SettingError(
+            f"start must be finite and not zero, got a vector of norm {norm}; a zero gradient spans nothing."
+        )
+    if products < 1:
+        raise SettingError(f"products must be at least 1, got {products}.")
+    krylov = Krylov(op, start.detach().to(op.device), min(products, op.dimension))
+    while krylov.is_finite and not krylov.is_exhausted and krylov.size < krylov.capacity:
+        krylov.extend()
+    ends = {(False, False): Status.BUDGET, (True, False): Status.CONVERGED}
+    status = ends.get((krylov.is_exhausted, not krylov.is_finite), Status.NONFINITE)
+    ritz = krylov.ritz()
+    vectors = krylov.vectors(ritz.coefficients)
+    components = norm * ritz.coefficients[0] if krylov.size else np.zeros(0)
+    return KrylovSpace(ritz.values, vectors, components, ritz.residuals, status, krylov.products)
+
+
+def saddle_free_step(space: KrylovSpace, damping: float = 0.0) -> Float[Tensor, "params"]:
+    """−(|A| + δ)⁻¹ g on a Krylov space of the gradient g: Newton's lengths, and always downhill.
+
+    Args:
+        space: Krylov space of the Hessian and the gradient.
+        damping: δ ≥ 0, in the unit of the curvature.
+
+    Returns:
+        The step, shape (n,). Axes whose curvature is zero to rounding are left out when there is no damping.
+
+    Raises:
+        SettingError: If damping is negative.
+
+    Cost: one pass over the basis.
+    Source: Dauphin et al. 2014, equation 5 and algorithm 1.
+    """
+    if damping < 0:
+        raise SettingError(f"damping must not be negative, got {damping}.")
+    stiffness = np.abs(space.values) + damping
+    floor = float(torch.finfo(space.vectors.dtype).eps) * (stiffness.max() if stiffness.size else 0.0)
+    weights = np.divide(-space.components, stiffness, out=np.zeros_like(stiffness), where=stiffness > floor)
+    return space.combine(weights)
