@@ -1,5 +1,6 @@
 """How the documents are built: Markdown pages, and the reference from the docstrings of the public names."""
 
+import re
 from importlib.metadata import version as _version
 
 project = "Theodolite"
@@ -23,3 +24,18 @@ napoleon_custom_sections = ["Cost", "Limits", "Source"]
 
 html_theme = "furo"
 html_title = "Theodolite"
+
+_LITERAL = re.compile(r"(``.*?``)")
+
+
+def _keep_bars(app, what, name, obj, options, lines):
+    """Let |λ| be a modulus: in reStructuredText the bars would name a substitution. Code is left as it is."""
+    for number, line in enumerate(lines):
+        if not line.lstrip().startswith((">>>", "...")):
+            parts = _LITERAL.split(line)
+            lines[number] = "".join(part if part.startswith("``") else part.replace("|", r"\|") for part in parts)
+
+
+def setup(app):
+    """Run before napoleon reads the sections."""
+    app.connect("autodoc-process-docstring", _keep_bars, priority=400)

@@ -9,6 +9,8 @@ from importlib.metadata import version as _version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from theodolite.landscape import line
+    from theodolite.linalg import hessian, largest_eigenvalues, smallest_eigenvalues
     from theodolite.objective import Objective
     from theodolite.records import Run
 
@@ -18,12 +20,20 @@ __version__ = _version("theodolite")
 _HOMES = {
     "Objective": "theodolite.objective",
     "Run": "theodolite.records",
+    "hessian": "theodolite.linalg",
+    "largest_eigenvalues": "theodolite.linalg",
+    "line": "theodolite.landscape",
+    "smallest_eigenvalues": "theodolite.linalg",
 }
 
 __all__ = [
     "Objective",
     "Run",
     "__version__",
+    "hessian",
+    "largest_eigenvalues",
+    "line",
+    "smallest_eigenvalues",
 ]
 
 
