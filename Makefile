@@ -8,7 +8,7 @@ ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 WORKERS ?= 2
 PYTEST := $(ONE_THREAD) $(BIN)/python -m pytest -n $(WORKERS)
 
-.PHONY: help setup demo test test-all lint bench docs clean
+.PHONY: help setup demo test test-all lint fix bench docs clean
 
 help:
 	@echo "make setup      the environment in $(VENV), from constraints.txt"
@@ -16,6 +16,7 @@ help:
 	@echo "make test       the fast tests, architecture included"
 	@echo "make test-all   every test, the slow ones too"
 	@echo "make lint       ruff, format, types"
+	@echo "make fix        what ruff can put in order by itself"
 	@echo "make docs       the documents as HTML, in docs/_build/html"
 	@echo "make bench      the benchmarks"
 	@echo "make clean      away with everything that was built, the environment included"
@@ -46,6 +47,10 @@ lint: setup
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+
+fix: setup
+	$(BIN)/ruff check --fix --exit-zero
+	$(BIN)/ruff format
 
 bench: setup
 	@set -e; for file in benchmarks/*.py; do test -e "$$file" || continue; echo "== $$file"; $(BIN)/python "$$file"; done
