@@ -49,7 +49,7 @@ class Source:
             raise
         except sqlite3.Error as error:
             raise RunError(self._explain(error)) from error
-        except (OSError, ValueError, TypeError, KeyError, OverflowError) as error:
+        except (OSError, ValueError, TypeError, LookupError, OverflowError) as error:
             raise RunError(f"{self.file} must be readable and whole; it is not: {error}. Restore a copy.") from error
 
     def _connect(self) -> sqlite3.Connection:
@@ -58,13 +58,11 @@ class Source:
                 f"a run must have the file {self.file}; there is none. Give the folder that RunWriter wrote."
             )
         try:
-            return _open(f"{self.file.absolute().as_uri()}?mode=ro")
+            return _open(self.file, "mode=ro")
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode & 0xFF not in _NO_ACCESS:
                 raise
-        if self._left_over():
-            return _open(f"{self._copied().absolute().as_uri()}?mode=rw")
-        return _open(f"{self.file.absolute().as_uri()}?immutable=1")
+        return _open(self._copied(), "mode=rw") if self._left_over() else _open(self.file, "immutable=1")
 
     def _left_over(self) -> list[Path]:
         beside = [self.file.with_name(self.file.name + suffix) for suffix in _COMPANIONS]
@@ -90,16 +88,38 @@ class Source:
         return f"{self.file} must be a whole SQLite database; it is damaged or cut short ({error}). Restore a copy."
 
 
-def _open(uri: str) -> sqlite3.Connection:
+def _open(file: Path, how: str) -> sqlite3.Connection:
+    uri = f"{file.absolute().as_uri()}?{how}"
     connection = sqlite3.connect(uri, uri=True, timeout=_SECONDS, isolation_level=None)
     try:
         connection.execute("PRAGMA trusted_schema = OFF")
         connection.execute("BEGIN")
         connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        if _is_cut(file):  # asked while we hold the file: nobody extends it now
+            raise RunError(f"{file} must be whole; its end is cut off. Restore a copy.")
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def _is_cut(file: Path) -> bool:
+    """Whether pages are missing at the end: SQLite would read zeros there, and call them values."""
+    with file.open("rb") as opened:
+        header = opened.read(100)
+    page = int.from_bytes(header[16:18], "big")
+    page = 65536 if page == 1 else page
+    if page == 0:  # an empty file: no table is missing that was ever there
+        return False
+    is_counted = header[24:28] == header[92:96]  # else a version before 3.7 wrote it last, without a count
+    size = file.stat().st_size
+    needed = max(-(-size // page), int.from_bytes(header[28:32], "big") if is_counted else 0)
+    if size >= needed * page:
+        return False
+    log = file.with_name(file.name + "-wal")
+    data = log.read_bytes() if log.is_file() else b""
+    logged = {int.from_bytes(data[at : at + 4], "big") for at in range(32, len(data), page + 24)}
+    return any(number not in logged for number in range(size // page + 1, needed + 1))
 
 
 def has_magic(file: Path) -> bool:

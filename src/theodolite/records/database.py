@@ -1,6 +1,7 @@
 """How do rows reach the disk: buffered, committed together, never by two connections, never by a forked child."""
 
 import contextlib
+import json
 import os
 import sqlite3
 import threading
@@ -67,8 +68,8 @@ class Database:
         connection.execute("BEGIN IMMEDIATE")
         for statement in schema.statements():
             connection.execute(statement)
-        version = '{"major":%d,"minor":%d}' % schema.FORMAT
-        connection.execute(schema.INSERTS["metadata"], ("format", version))
+        version = dict(zip(("major", "minor"), schema.FORMAT, strict=True))
+        connection.execute(schema.INSERTS["metadata"], ("format", json.dumps(version)))
         connection.execute("COMMIT")
         return str(mode)
 

@@ -82,7 +82,7 @@ def loads(text: str | bytes) -> Any:
         return decode(json.loads(text, parse_constant=_refuse_constant))
     except RunError:
         raise
-    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
+    except (ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError) as error:
         raise RunError(
             f"a stored value must be strict JSON of the run format; this one is damaged: {error}."
         ) from error
@@ -92,19 +92,11 @@ def encode(value: object) -> Any:
     """A value as objects that strict JSON can hold; see ``dumps``."""
     if isinstance(value, Enum):
         return _encode_enum(value)
-    if value is None or isinstance(value, (bool, str)):
-        return value if not isinstance(value, str) else str(value)
-    if isinstance(value, int):
-        return int(value)
-    if isinstance(value, float):
-        return float(value) if math.isfinite(value) else {"$float": str(float(value))}
-    if isinstance(value, np.generic):
-        return _encode_scalar(value)
-    if isinstance(value, np.ndarray):
-        return {"$array": encode_array(value)}
-    if type(value) in RECORDS:
-        return _encode_record(value)
-    return _encode_container(value)
+    if isinstance(value, (np.generic, np.ndarray)):
+        return _encode_numpy(value)
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return _encode_atom(value)
+    return _encode_record(value) if type(value) in RECORDS else _encode_container(value)
 
 
 def decode(value: Any) -> Any:
@@ -193,10 +185,17 @@ def _encode_enum(value: Enum) -> dict[str, list[Any]]:
     return {"$enum": [type(value).__name__, value.value]}
 
 
-def _encode_scalar(value: np.generic) -> Any:
+def _encode_numpy(value: np.generic | np.ndarray) -> Any:
     check_dtype(value.dtype)
-    item = value.item()
-    return encode(np.asarray(value)) if isinstance(item, (complex, bytes)) else encode(item)
+    if isinstance(value, np.ndarray) or value.dtype.kind in "cS":
+        return {"$array": encode_array(np.asarray(value))}
+    return encode(value.item())
+
+
+def _encode_atom(value: object) -> Any:
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else {"$float": str(float(value))}
+    return str(value) if isinstance(value, str) else value
 
 
 def _encode_record(value: object) -> dict[str, Any]:

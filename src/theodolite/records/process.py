@@ -1,6 +1,6 @@
 """Who writes this run: the process, its command without secrets, and the file system under it."""
 
-import datetime
+import datetime as dt
 import importlib.metadata
 import os
 import platform
@@ -18,35 +18,17 @@ from theodolite.records.schema import FORMAT
 HIDDEN = "***"
 """What stands where a secret stood."""
 
-_SECRET_WORDS = frozenset(
-    [
-        "auth",
-        "authorization",
-        "bearer",
-        "cookie",
-        "credential",
-        "credentials",
-        "dsn",
-        "key",
-        "keys",
-        "pass",
-        "passphrase",
-        "passwd",
-        "password",
-        "passwords",
-        "pat",
-        "pw",
-        "pwd",
-        "secret",
-        "secrets",
-        "token",
-        "tokens",
-    ]
-)
+# fmt: off
+_SECRET_WORDS = frozenset({
+    "auth", "authorization", "bearer", "cookie", "credential", "credentials", "dsn", "key", "keys", "pass",
+    "passphrase", "passwd", "password", "passwords", "pat", "pw", "pwd", "secret", "secrets", "token", "tokens",
+})
+# fmt: on
 _SECRET_PART = re.compile(r"(?i)api_?-?key|access_?-?key|secret|passw|credential|(?:access|auth|api|hf)_?-?token$")
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 _ASSIGNMENT = re.compile(r"(?s)([-+]*[\w.:/@-]+)=(.*)")
-_INSIDE = re.compile(r"""([\w.-]+)(["']?\s*[:=]\s*["']?)([^\s"',;&}]+)""")
+_NAME = re.compile(r"""([\w.-]+)["']?\s*[:=]\s*["']?""")
+_VALUE = re.compile(r"""[^\s"',;&}]+""")
 _URL_LOGIN = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)[^\s/?#]+@")
 _BEARER = re.compile(r"(?i)\b(bearer|basic)\s+[\w.~+/=-]{6,}")
 _SHAPES = re.compile(
@@ -55,41 +37,13 @@ _SHAPES = re.compile(
     r"dapi[0-9a-f]{32}|eyJ[\w-]{10,}\.[\w-]{10,}\.[\w-]*)"
 )
 
-_NETWORK_TYPES = frozenset(
-    [
-        "9p",
-        "acfs",
-        "afs",
-        "beegfs",
-        "beegfs_nodev",
-        "ceph",
-        "cifs",
-        "coda",
-        "davfs",
-        "gfs",
-        "gfs2",
-        "glusterfs",
-        "gpfs",
-        "lustre",
-        "mmfs",
-        "ncpfs",
-        "nfs",
-        "nfs3",
-        "nfs4",
-        "ocfs2",
-        "orangefs",
-        "panfs",
-        "pvfs2",
-        "smb",
-        "smb2",
-        "smb3",
-        "smbfs",
-        "virtiofs",
-        "wekafs",
-        "vboxsf",
-        "vmhgfs",
-    ]
-)
+# fmt: off
+_NETWORK_TYPES = frozenset({
+    "9p", "acfs", "afs", "beegfs", "beegfs_nodev", "ceph", "cifs", "coda", "davfs", "gfs", "gfs2", "glusterfs",
+    "gpfs", "lustre", "mmfs", "ncpfs", "nfs", "nfs3", "nfs4", "ocfs2", "orangefs", "panfs", "pvfs2", "smb", "smb2",
+    "smb3", "smbfs", "virtiofs", "wekafs", "vboxsf", "vmhgfs",
+})
+# fmt: on
 _LOCAL_FUSE = frozenset({"fuseblk", "fuse.exfat", "fuse.ntfs", "fuse.ntfs-3g", "fuse.ext2", "fuse.fuse-overlayfs"})
 _MOUNTS = Path("/proc/mounts")
 
@@ -98,7 +52,7 @@ def facts() -> dict[str, object]:
     """What the metadata of every run says of the process that writes it."""
     return {
         "format": {"major": FORMAT[0], "minor": FORMAT[1]},
-        "created": datetime.datetime.now(datetime.UTC).isoformat(),
+        "created": dt.datetime.now(dt.UTC).isoformat(),
         "theodolite": _package_version(),
         "python": platform.python_version(),
         "numpy": np.__version__,
@@ -149,13 +103,18 @@ def _redact_one(argument: str) -> str:
         return f"{assignment[1]}={HIDDEN}"
     argument = _URL_LOGIN.sub(rf"\1{HIDDEN}@", argument)
     argument = _BEARER.sub(rf"\1 {HIDDEN}", argument)
-    argument = _INSIDE.sub(_redact_match, argument)
-    return _SHAPES.sub(HIDDEN, argument)
+    return _SHAPES.sub(HIDDEN, _hide_values(argument))
 
 
-def _redact_match(match: re.Match[str]) -> str:
-    name, between, value = match.groups()
-    return f"{name}{between}{HIDDEN}" if _is_secret(name, value) else match[0]
+def _hide_values(text: str) -> str:
+    """Hide what follows a secret's name inside a longer string: JSON, queries of URLs, lists of settings."""
+    parts, done = [], 0
+    for match in _NAME.finditer(text):
+        value = _VALUE.match(text, match.end())
+        if match.start() >= done and value and _is_secret(match[1], value[0]):
+            parts += [text[done : match.end()], HIDDEN]
+            done = value.end()
+    return "".join(parts) + text[done:]
 
 
 def _is_secret(name: str, value: str) -> bool:
