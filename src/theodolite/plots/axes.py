@@ -41,8 +41,10 @@ def plot_chart(chart: Chart | Absent, *, ax: Axes | None = None) -> Axes:
     for layer in chart.layers:
         _draw(ax, layer)
     _name(ax, chart)
-    ax.set_title(f"{chart.title}\n", loc="left", fontsize=11, fontweight="bold", color=_INK)
-    ax.text(0, 1.02, _wrapped(chart.takeaway), transform=ax.transAxes, fontsize=8.5, color=_INK, va="bottom")
+    words = _wrapped(chart.takeaway)
+    pad = 8 + 11 * (words.count("\n") + 1)
+    ax.set_title(chart.title, loc="left", fontsize=11, fontweight="bold", color=_INK, pad=pad)
+    ax.text(0, 1.02, words, transform=ax.transAxes, fontsize=8.5, color=_INK, va="bottom")
     for side in ("top", "right"):
         ax.spines[side].set_visible(False)
     ax.grid(axis="y", color=_FAINT, linewidth=0.6)
@@ -115,7 +117,8 @@ def _draw(ax: Axes, layer: Layer) -> None:
                 layer.y,
                 color=look.light,
                 linewidth=width,
-                linestyle=_dash(look),
+                linestyle="-" if layer.is_thin else _dash(look),
+                alpha=0.45 if layer.is_thin else 1.0,
                 label=layer.name,
                 marker=_MARKERS[look.marker] if layer.x.size < 2 else None,
             )
@@ -175,7 +178,7 @@ def _draw_bars(ax: Axes, layer: Bars) -> None:
         color=look.light,
         edgecolor="white",
         linewidth=0.3,
-        hatch=look.hatch * 2 or None,
+        hatch=look.hatch or None,
         label=layer.name,
     )
     known = np.isfinite(layer.error)

@@ -18,14 +18,14 @@ from theodolite.plots.reading import (
     window_means,
     windows,
 )
-from theodolite.plots.scales import percent
+from theodolite.plots.scales import number, percent
 from theodolite.records.run import Run
 
 PARTS = (
     ("delivered", "delivered", Role.MAIN),
-    ("noise", "lost to noise", Role.SECOND),
-    ("curvature", "lost to curvature", Role.THIRD),
-    ("higher_order", "lost to higher order", Role.FOURTH),
+    ("noise", "noise", Role.SECOND),
+    ("curvature", "curvature", Role.THIRD),
+    ("higher_order", "higher order", Role.FOURTH),
 )
 """Series, words and role of each part of the promise."""
 _TITLE = "Where the promised progress went"
@@ -67,7 +67,8 @@ def marks_budget(run: Run) -> Chart | Absent:
     reach = np.stack([_end(bars, np.minimum), _end(bars, np.maximum)])
     edges = _edges(split, reach)
     if not finite.all():
-        edges += (edge_marks("step", steps[~finite], "not finite", "top"),)
+        why = f"measured steps with a term that is not finite: {int((~finite).sum())}"
+        edges += (edge_marks("step", steps[~finite], why, "top"),)
     return Chart(
         "budget",
         _TITLE,
@@ -76,7 +77,7 @@ def marks_budget(run: Run) -> Chart | Absent:
         "or gained beyond the promise. Whiskers: one standard error of the delivered share.",
         step_axis(run),
         Axis("share of the promise", "", "linear", _limits(reach)),
-        (*bars, Level("the promise", 1.0), Level("zero", 0.0), *edges),
+        (*bars, Level("the promise", 1.0), Level("", 0.0), *edges),
         (f"{steps.size} measured steps in {len(split.cut.members)} windows.", *notes_of(edges)),
     )
 
@@ -125,19 +126,25 @@ def _end(bars: tuple[Bars, ...], extreme: np.ufunc) -> np.ndarray:
 def _limits(reach: np.ndarray) -> tuple[float, float]:
     if reach.size == 0:
         return (-0.5, 1.5)
-    low = max(float(reach[0].min()), _WIDEST[0])
-    high = min(float(reach[1].max()), _WIDEST[1])
+    low = max(float(reach[0].min()), 1.5 * float(np.quantile(reach[0], 0.1)) - 0.1, _WIDEST[0])
+    high = min(float(reach[1].max()), 1.5 * float(np.quantile(reach[1], 0.9)), _WIDEST[1])
     return (min(low * 1.08, -0.1), max(high * 1.08, 1.15))
+
+
+def _windows(mask: np.ndarray) -> str:
+    return "1 window" if mask.sum() == 1 else f"{int(mask.sum())} windows"
 
 
 def _edges(split: _Split, reach: np.ndarray) -> tuple[Marks, ...]:
     shown, hidden = split.cut.centers[split.splits], split.cut.centers[~split.splits]
     found = []
-    for mask, edge in ((reach[1] > _WIDEST[1], "top"), (reach[0] < _WIDEST[0], "bottom")):
+    low, high = _limits(reach)
+    for mask, edge in ((reach[1] > high, "top"), (reach[0] < low, "bottom")):
         if mask.any():
-            found.append(edge_marks("window", shown[mask], "beyond the axis", edge))
+            found.append(edge_marks("window", shown[mask], f"{_windows(mask)} beyond the axis", edge))
     if hidden.size:
-        found.append(edge_marks("window", hidden, "without a promise to split", "bottom"))
+        why = f"{_windows(~split.splits)} without a positive promise that could be split"
+        found.append(edge_marks("window", hidden, why, "bottom"))
     return tuple(found)
 
 
@@ -147,10 +154,11 @@ def _takeaway(split: _Split) -> str:
     recent = late(split.steps)
     promise = float(split.terms["promise"][recent].mean())
     if promise <= 0:
-        return "Over the last quarter of the run the gradients promised no progress at all."
+        return "Over the last quarter of the measured steps the gradients promised no progress at all."
     shares = {words: float(split.terms[series][recent].mean()) / promise for series, words, _ in PARTS}
     arrived = shares.pop("delivered")
     thief = max(shares, key=lambda words: shares[words])
     got = f"{percent(arrived)} of what the gradients promised arrived" if arrived >= 0 else "the loss rose"
-    lost = f"; {percent(shares[thief])} was {thief}" if shares[thief] >= 0.05 else ""
-    return f"Over the last quarter of the run {got}{lost}."
+    amount = percent(shares[thief]) if shares[thief] < 1.5 else f"{number(shares[thief], 2)} times the promise"
+    lost = f"; {amount} was lost to {thief}" if shares[thief] >= 0.05 else ""
+    return f"Over the last quarter of the measured steps {got}{lost}."

@@ -2,14 +2,16 @@
 
 import numpy as np
 
-from theodolite.plots.marks import Absent, Chart, Curve, Layer, Level, Role
+from theodolite.plots.marks import Absent, Chart, Curve, Layer, Level, Role, ScaleName
 from theodolite.plots.reading import (
-    error_band,
+    MAX_WINDOWS,
     lacking,
     late,
     measured,
     notes_of,
+    scattered,
     step_axis,
+    track,
     unplaced,
     with_errors,
 )
@@ -37,12 +39,13 @@ def marks_eigenvalues(run: Run) -> Chart | Absent:
     drawn = []
     for end, words, role in _ENDS:
         x, y, error = with_errors(run, f"{end}_eigenvalue", f"{end}_residual")
-        layers.append(measured(words, x, y, error, role=role))
+        layers += track(words, x, y, error, role=role)
         edges += [*unplaced(words, x, y)]
         drawn.append(y)
     stability = _stability(run)
     drawn += [one.y for one in stability]
-    axis = fit("eigenvalue λ of the Hessian", "loss per unit of θ²", [*drawn, np.zeros(1)])
+    scale, threshold = _scale(run)
+    axis = fit("eigenvalue λ", "loss per θ²", [*drawn, np.zeros(1)], scale=scale, threshold=threshold)
     return Chart(
         "eigenvalues",
         title,
@@ -51,13 +54,24 @@ def marks_eigenvalues(run: Run) -> Chart | Absent:
         "way down; plain gradient descent is stable only below 2 ÷ step.",
         step_axis(run),
         axis,
-        (Level("zero", 0.0), *stability, *layers, *edges),
+        (Level("", 0.0), *stability, *layers, *edges),
         (
             "By Lanczos on the reference sample. A bar is the residual ‖Hv − λv‖: an eigenvalue lies within it; the "
             "error of taking a sample for all data is not in it.",
             *notes_of(tuple(edges)),
         ),
     )
+
+
+def _scale(run: Run) -> tuple[ScaleName, float | None]:
+    """Symlog where the largest eigenvalue would flatten the smallest; linear within the smallest one's residual."""
+    _, low, residual = with_errors(run, "smallest_eigenvalue", "smallest_residual")
+    _, high, _ = with_errors(run, "largest_eigenvalue")
+    small, large, error = (np.abs(y[np.isfinite(y)]) for y in (low, high, residual))
+    if not (small.size and large.size) or np.median(large) <= 30 * np.median(small):
+        return "linear", None
+    least = max(float(np.median(error)) if error.size else 0.0, float(np.median(small)) / 10, float(large.max()) / 1e4)
+    return "symlog", float(10.0 ** np.ceil(np.log10(least))) if least > 0 else None
 
 
 def is_plain_sgd(run: Run) -> bool:
@@ -81,16 +95,20 @@ def _stability(run: Run) -> tuple[Curve, ...]:
 def _eigenvalue_takeaway(run: Run) -> str:
     x, low, residual = with_errors(run, "smallest_eigenvalue", "smallest_residual")
     _, high, _ = with_errors(run, "largest_eigenvalue", "largest_residual")
-    finite = np.isfinite(low)
-    if not finite.any() or not np.isfinite(high).any():
+    finite, top = np.isfinite(low), high[np.isfinite(high)]
+    if not finite.any() or top.size == 0:
         return "No eigenvalue is finite."
     recent = late(x) & finite
-    below = int(np.sum(low[finite] + residual[finite] < 0))
-    top = high[np.isfinite(high)]
-    ends = f"The largest curvature went from {number(float(top[0]), 2)} to {number(float(top[-1]), 2)}"
-    last = f"late in the run the smallest is {number(float(np.median(low[recent])), 2)}" if recent.any() else ""
-    sign = f"clearly negative at {below} of {int(finite.sum())} measurements" if below else "never clearly negative"
-    return f"{ends}; {last + ', ' if last else 'the smallest is '}{sign}."
+    below = low + np.where(np.isfinite(residual), residual, np.inf) < 0
+    last = float(np.median(low[recent])) if recent.any() else float(low[finite][-1])
+    when = "late in the run" if finite.sum() > 1 else "here"
+    share = f"{int(below[recent].sum())} of {int(recent.sum())}"
+    sign = (
+        f"below zero by more than its residual at {share} measurements"
+        if below[recent].any()
+        else "not clearly below zero"
+    )
+    return f"The largest curvature is {number(float(top[-1]), 2)}; the smallest is {number(last, 2)} {when}, {sign}."
 
 
 def marks_noise_scale(run: Run) -> Chart | Absent:
@@ -114,9 +132,11 @@ def marks_noise_scale(run: Run) -> Chart | Absent:
     batch = run.metadata.get("batch_size")
     levels = (Level("batch size", float(batch)),) if isinstance(batch, int | float) and batch > 0 else ()
     drawn = [placed, *(np.asarray([level.value]) for level in levels)]
-    layer = measured("noise scale", x, placed, error, role=Role.MAIN)
-    low = np.maximum(layer.y - layer.error, layer.y / 10)
-    band = error_band("noise scale", layer.x, layer.y, np.minimum(layer.error, layer.y - low), role=Role.MAIN)
+    layers = (
+        (measured("noise scale", x, placed, error, role=Role.MAIN),)
+        if np.isfinite(placed).sum() <= MAX_WINDOWS
+        else scattered("noise scale", x, placed, role=Role.MAIN)
+    )
     return Chart(
         "noise_scale",
         title,
@@ -126,7 +146,7 @@ def marks_noise_scale(run: Run) -> Chart | Absent:
         "A batch much smaller than this is mostly noise; one much larger wastes work.",
         step_axis(run),
         fit("tr C ÷ ‖G‖²", "examples", drawn, scale="log"),
-        (*levels, *band, layer, *edges),
+        (*levels, *layers, *edges),
         ("Single values scatter widely: the gradient's own square is estimated with noise.", *notes_of(edges)),
     )
 
@@ -161,6 +181,6 @@ def marks_dead_units(run: Run) -> Chart | Absent:
             [np.asarray([0.0, max(0.1, float(finite.max()) if finite.size else 0.1)])],
             scale="linear",
         ),
-        (measured("dead units", x, y, np.full(y.size, np.nan), role=Role.MAIN), *edges),
+        (*track("dead units", x, y, np.full(y.size, np.nan), role=Role.MAIN), *edges),
         ("Counted on the reference sample: a unit may still wake on other data.", *notes_of(edges)),
     )

@@ -37,9 +37,10 @@ def end_labels(chart: Chart, gap: float = 0.075) -> tuple[EndLabel, ...]:
     """
     found = []
     for layer in chart.layers:
-        end = _end(chart, layer) if isinstance(layer, Curve | Points) else None
+        is_drawn = isinstance(layer, Points) or (isinstance(layer, Curve) and not layer.is_thin)
+        end = _end(chart, layer) if is_drawn and isinstance(layer, Curve | Points) else None
         if isinstance(layer, Level):
-            end = layer.value
+            end = layer.value if layer.name else None
         if end is None:
             continue
         place = float(np.clip(fraction(chart.y, end), 0.0, 1.0))

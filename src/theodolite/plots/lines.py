@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from theodolite.plots.marks import Absent, Chart, Label, Layer, Role, Span
+from theodolite.plots.marks import Absent, Chart, Label, Layer, Role, ScaleName, Span
 from theodolite.plots.reading import edge_marks, error_band, notes_of, thinned_curve
 from theodolite.plots.scales import fit, number
 from theodolite.records.results import Line
@@ -20,8 +20,12 @@ def marks_line(line: Line) -> Chart:
     """
     alpha, loss = np.asarray(line.positions), np.asarray(line.losses)
     bad = ~np.isfinite(loss)
-    edges = (edge_marks("loss", alpha[bad], "not finite", "top"),) if bad.any() else ()
-    axis = fit("loss J(θ)", "", [loss])
+    edges = (
+        (edge_marks("loss", alpha[bad], f"points with a loss that is not finite: {int(bad.sum())}", "top"),)
+        if bad.any()
+        else ()
+    )
+    axis = fit("loss J(θ)", "", [loss], scale=_scale(loss))
     curve = thinned_curve("loss", alpha, loss, Role.MAIN)
     spans: list[Layer] = []
     if alpha.size and alpha[0] < 0:
@@ -48,13 +52,20 @@ def marks_line(line: Line) -> Chart:
     )
 
 
+def _scale(loss: np.ndarray) -> ScaleName | None:
+    """Linear, as such lines are drawn since Goodfellow 2015, unless the loss spans more than three decades."""
+    finite = loss[np.isfinite(loss)]
+    is_wide = finite.size > 0 and finite.min() > 0 and finite.max() > 1000 * finite.min()
+    return None if is_wide else "linear"
+
+
 def _ends(line: Line) -> tuple[Label, ...]:
     found = []
     alpha, loss = np.asarray(line.positions), np.asarray(line.losses)
-    for place, name in ((0.0, line.start), (1.0, line.end)):
-        at = np.flatnonzero(np.abs(alpha - place) < 1e-9)
-        if at.size and np.isfinite(loss[at[0]]):
-            found.append(Label(f"{name} {number(float(loss[at[0]]), 3)}", place, float(loss[at[0]])))
+    between = np.flatnonzero((alpha >= -1e-9) & (alpha <= 1 + 1e-9))
+    for at, name in zip(between[[0, -1]] if between.size > 1 else (), (line.start, line.end), strict=False):
+        if np.isfinite(loss[at]):
+            found.append(Label(f"{name} {number(float(loss[at]), 3)}", float(alpha[at]), float(loss[at])))
     if np.isfinite(line.barrier) and not line.is_monotone and line.barrier > 0:
         inside = (alpha >= 0) & (alpha <= 1)
         top = int(np.flatnonzero(inside)[np.argmax(loss[inside])])

@@ -4,13 +4,12 @@ import numpy as np
 
 from theodolite.plots.marks import Absent, Chart, Curve, Layer, Role
 from theodolite.plots.reading import (
-    error_band,
     lacking,
     late,
-    measured,
     notes_of,
     step_axis,
     thinned_curve,
+    track,
     unplaced,
     window_means,
     windows,
@@ -37,7 +36,7 @@ def marks_loss(run: Run) -> Chart | Absent:
         return absent
     steps, loss, _ = with_errors(run, "loss")
     others = [
-        ("reference sample", Role.THIRD, with_errors(run, "reference_loss", "reference_error")),
+        ("reference sample", Role.THIRD, with_errors(run, "reference_loss")),
         ("validation", Role.SECOND, with_errors(run, "validation_loss", "validation_error")),
     ]
     scale = choose_scale(np.concatenate([y[np.isfinite(y)] for y in (loss, *(one[2][1] for one in others))]))
@@ -45,7 +44,7 @@ def marks_loss(run: Run) -> Chart | Absent:
     layers: list[Layer] = [thinned_curve("mini-batch", steps, loss, Role.MUTED, is_thin=True), *_mean(steps, loss)]
     for name, role, (x, y, error) in others:
         if y.size:
-            layers += [*error_band(name, x, y, error, role=role), measured(name, x, y, error, role=role)]
+            layers += track(name, x, y, error, role=role)
             edges += unplaced(name, x, y, is_log=scale == "log")
     return Chart(
         "loss",
@@ -83,7 +82,7 @@ def _loss_takeaway(steps: np.ndarray, loss: np.ndarray) -> str:
     if finite.size == 1:
         return f"One loss was recorded: {number(float(loss[finite[0]]), 3)}{tail}."
     few = max(1, min(finite.size // 20, 50))
-    first, last = float(loss[finite[:few]].mean()), float(loss[finite[-few:]].mean())
+    first, last = float(np.median(loss[finite[:few]])), float(np.median(loss[finite[-few:]]))
     verb = "fell" if last < first else "rose"
     return f"The loss {verb} from {number(first, 3)} to {number(last, 3)} in {int(steps[-1])} steps{tail}."
 

@@ -102,7 +102,7 @@ def _compared(
         words.reading,
         step_axis(run),
         fit(words.label, "loss", means),
-        (Level("zero", 0.0), *layers, *edges),
+        (Level("", 0.0), *layers, *edges),
         (
             f"Means of {steps.size} measured steps in {len(cut.members)} windows; bands are one standard error.",
             *notes_of(edges),

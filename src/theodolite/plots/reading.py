@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
-from theodolite.plots.marks import Absent, Axis, Band, Curve, Marks, Points, Role
+from theodolite.plots.marks import Absent, Axis, Band, Curve, Layer, Marks, Points, Role
 from theodolite.records.run import Run
 
 MAX_WINDOWS = 60
@@ -220,15 +220,25 @@ def unplaced(name: str, x: np.ndarray, y: np.ndarray, *, is_log: bool = False) -
         One layer for each kind that occurs.
     """
     kinds = [
-        (np.isnan(y), "not a number", "top"),
-        (np.isposinf(y), "infinite", "top"),
-        (np.isneginf(y), "minus infinite", "bottom"),
+        (np.isnan(y), "value that is not a number", "top"),
+        (np.isposinf(y), "infinite value", "top"),
+        (np.isneginf(y), "value of minus infinity", "bottom"),
     ]
     if is_log:
-        kinds.append((np.isfinite(y) & (y <= 0), "zero or negative, no place on a log scale", "bottom"))
+        kinds.append((np.isfinite(y) & (y <= 0), "value ≤ 0, which has no place on a log scale", "bottom"))
     return tuple(
-        edge_marks(name, x[mask], why, "top" if edge == "top" else "bottom") for mask, why, edge in kinds if mask.any()
+        edge_marks(name, x[mask], f"{name}: {counted(int(mask.sum()), what)}", edge)
+        for mask, what, edge in kinds
+        if mask.any()
     )
+
+
+def counted(count: int, what: str) -> str:
+    """A count with its noun, which is the first word: 1 value, 2 values."""
+    if count == 1:
+        return f"1 {what}"
+    head, _, tail = what.partition("value")
+    return f"{count} {head}values{tail.replace('that is', 'that are').replace('which has', 'which have')}"
 
 
 def edge_marks(name: str, x: np.ndarray, reason: str, edge: str) -> Marks:
@@ -237,21 +247,20 @@ def edge_marks(name: str, x: np.ndarray, reason: str, edge: str) -> Marks:
     Args:
         name: Whose values they are.
         x: Where they lie.
-        reason: Why they have no place inside.
+        reason: What they are, with their count.
         edge: ``top`` or ``bottom``.
 
     Returns:
         The layer.
     """
     count = int(x.size)
-    times = "1 value" if count == 1 else f"{count} values"
     kept = x if count <= MAX_POINTS // 2 else x[np.unique(np.linspace(0, count - 1, MAX_POINTS // 2).astype(int))]
-    return Marks(name, kept, f"{name}: {times} {reason}", "bottom" if edge == "bottom" else "top", count)
+    return Marks(name, kept, reason, "bottom" if edge == "bottom" else "top", count)
 
 
 def notes_of(marks: tuple[Marks, ...]) -> tuple[str, ...]:
     """A note for each layer of marks: what is at the edge, and how often."""
-    return tuple(f"{one.reason}; marked at the {one.edge} edge." for one in marks)
+    return tuple(f"{one.reason[:1].upper()}{one.reason[1:]}; marked at the {one.edge} edge." for one in marks)
 
 
 def error_band(name: str, x: np.ndarray, y: np.ndarray, error: np.ndarray, *, role: Role) -> tuple[Band, ...]:
@@ -271,6 +280,44 @@ def error_band(name: str, x: np.ndarray, y: np.ndarray, error: np.ndarray, *, ro
     if known.sum() < 2:
         return ()
     return (Band(name, x[known], (y - error)[known], (y + error)[known], role),)
+
+
+def track(name: str, x: np.ndarray, y: np.ndarray, error: np.ndarray, *, role: Role) -> tuple[Layer, ...]:
+    """A measured quantity: few points with error bars, or from 60 on a line with a band.
+
+    Args:
+        name: What it is.
+        x: Steps.
+        y: Values.
+        error: Standard errors; NaN if unknown.
+        role: Its part in the picture.
+
+    Returns:
+        The layers.
+    """
+    if np.isfinite(y).sum() <= MAX_WINDOWS:
+        return (measured(name, x, y, error, role=role),)
+    return (*error_band(name, x, y, error, role=role), thinned_curve(name, x, y, role))
+
+
+def scattered(name: str, x: np.ndarray, y: np.ndarray, *, role: Role) -> tuple[Layer, ...]:
+    """A quantity that scatters: few points, or from 60 on every value thin and the median of each window thick.
+
+    Args:
+        name: What it is.
+        x: Steps.
+        y: Values.
+        role: Its part in the picture.
+
+    Returns:
+        The layers.
+    """
+    if np.isfinite(y).sum() <= MAX_WINDOWS:
+        return (measured(name, x, y, np.full(y.size, np.nan), role=role),)
+    cut = windows(x)
+    middle = [np.median(part) if part.size else np.nan for part in (y[m][np.isfinite(y[m])] for m in cut.members)]
+    raw = thinned_curve(f"{name}: every value", x, y, role, is_thin=True)
+    return (raw, Curve(f"{name}, median", cut.centers, np.asarray(middle), role, int(y.size)))
 
 
 def measured(name: str, x: np.ndarray, y: np.ndarray, error: np.ndarray, *, role: Role) -> Points:

@@ -9,6 +9,7 @@ from theodolite.plots.marks import Axis, ScaleName
 
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _LOG_RATIO = 30.0  # beyond a factor of 30 a linear axis hides the small values
+_SYMLOG_RATIO = 100.0
 _SYMLOG_DECADES = 4.0  # each side of a symlog axis shows at most so many decades, or the linear part vanishes
 
 
@@ -52,7 +53,13 @@ def fraction(axis: Axis, values: np.ndarray | float) -> np.ndarray:
 
 
 def fit(
-    label: str, unit: str, values: Iterable[np.ndarray], *, scale: ScaleName | None = None, pad: float = 0.06
+    label: str,
+    unit: str,
+    values: Iterable[np.ndarray],
+    *,
+    scale: ScaleName | None = None,
+    threshold: float | None = None,
+    pad: float = 0.06,
 ) -> Axis:
     """An axis that holds all finite values.
 
@@ -60,8 +67,8 @@ def fit(
         label: Quantity and symbol.
         unit: Its unit.
         values: What must fit; values that are not finite are passed over.
-        scale: The scale; by default linear, or log (symlog if the sign changes) when the values span more than a
-            factor of 30.
+        scale: The scale; see :func:`choose_scale` for the default.
+        threshold: Half the width of the linear part of a symlog axis; by default the power of ten below the median.
         pad: Share of the axis left free at both ends.
 
     Returns:
@@ -73,7 +80,7 @@ def fit(
     kept = finite[finite > 0] if chosen == "log" else finite
     if kept.size == 0:
         return Axis(label, unit, chosen, (0.1, 10.0) if chosen == "log" else (-1.0, 1.0))
-    bare = Axis(label, unit, chosen, (float(kept.min()), float(kept.max())), _threshold(kept))
+    bare = Axis(label, unit, chosen, (float(kept.min()), float(kept.max())), threshold or _threshold(kept))
     low, high = forward(bare, np.asarray(bare.limits))
     least = {"log": 0.3, "symlog": 0.5, "linear": max(1e-3 * abs(low), 1e-12)}[chosen]
     room = max((high - low) * pad, 0.0 if high - low > least else least)
@@ -82,18 +89,30 @@ def fit(
 
 
 def choose_scale(finite: np.ndarray) -> ScaleName:
-    """Linear unless the values span more than a factor of 30: then log, or symlog if the sign changes."""
+    """The scale on which most of some values can be seen.
+
+    All positive: log if the greatest is more than 30 times the 10 % quantile. Of both signs: symlog if the greatest
+    size is more than 100 times the median one; below that a logarithm would only magnify the scatter about zero.
+
+    Args:
+        finite: The values.
+
+    Returns:
+        The scale.
+    """
     size = np.abs(finite[finite != 0])
-    if size.size < 2 or size.max() / np.quantile(size, 0.1) <= _LOG_RATIO:
+    if size.size < 2:
         return "linear"
-    return "log" if finite.min() > 0 else "symlog"
+    if finite.min() > 0:
+        return "log" if size.max() / np.quantile(size, 0.1) > _LOG_RATIO else "linear"
+    return "symlog" if size.max() / np.median(size) > _SYMLOG_RATIO else "linear"
 
 
 def _threshold(finite: np.ndarray) -> float:
     size = np.abs(finite[finite != 0])
     if size.size == 0:
         return 1.0
-    small = max(float(np.quantile(size, 0.2)), float(size.max()) / 10**_SYMLOG_DECADES)
+    small = max(float(np.median(size)), float(size.max()) / 10**_SYMLOG_DECADES)
     return float(10.0 ** math.floor(math.log10(small)))
 
 
@@ -152,6 +171,8 @@ def number(value: float, digits: int = 4) -> str:
     if math.isinf(value):
         return "∞" if value > 0 else "−∞"
     text = f"{value:.{digits}g}"
+    if "e" in text and abs(value) < 1e6 and abs(value) >= 1:
+        text = f"{float(text):.0f}"
     if "e" in text:
         factor, exponent = text.split("e")
         tail = f"10{str(int(exponent)).translate(_SUPERSCRIPT)}"
@@ -161,7 +182,7 @@ def number(value: float, digits: int = 4) -> str:
 
 def percent(share: float) -> str:
     """A share as a percentage of two significant digits, whole ones from 10 % on."""
-    return f"{number(round(100 * share), 4) if abs(share) >= 0.1 else number(100 * share, 2)} %"
+    return f"{number(round(100 * share), 4) if abs(share) >= 0.1 else number(100 * share, 2)}\u00a0%"
 
 
 def power(value: float) -> str:

@@ -7,17 +7,16 @@ from theodolite.plots.reading import (
     aligned,
     lacking,
     late,
-    measured,
     notes_of,
+    scattered,
     step_axis,
-    thinned_curve,
     unplaced,
     with_errors,
 )
 from theodolite.plots.scales import fit, number
 from theodolite.records.run import Run
 
-_SIZES = (("best_step", "best, gᵀg ÷ gᵀHg", Role.SECOND), ("step_scale", "real, ‖Δθ‖ ÷ ‖g‖", Role.MAIN))
+_SIZES = (("best_step", "best step", Role.SECOND), ("step_scale", "real step", Role.MAIN))
 
 
 def marks_best_scale(run: Run) -> Chart | Absent:
@@ -37,7 +36,7 @@ def marks_best_scale(run: Run) -> Chart | Absent:
     edges = unplaced("best scale", steps, factor, is_log=True)
     inside = factor[np.isfinite(factor) & (factor > 0)]
     placed = np.where(np.isfinite(factor) & (factor > 0), factor, np.nan)
-    curve = thinned_curve("best size ÷ real size", steps, placed, Role.MAIN)
+    layers = scattered("best size", steps, placed, role=Role.MAIN)
     return Chart(
         "best_scale",
         title,
@@ -46,7 +45,7 @@ def marks_best_scale(run: Run) -> Chart | Absent:
         "long; below ½ it went past the far wall, and the loss rose.",
         step_axis(run),
         fit("best size ÷ real size", "", [inside, np.asarray([0.4, 2.5])], scale="log"),
-        (Level("right", 1.0), Level("uphill below ½", 0.5), curve, *edges),
+        (Level("right", 1.0), Level("uphill below ½", 0.5), *layers, *edges),
         (
             "Best by the quadratic model along the step, on the reference sample; infinite where there is no positive "
             "curvature along the step.",
@@ -89,14 +88,14 @@ def marks_step_size(run: Run) -> Chart | Absent:
         x, y, _ = with_errors(run, series)
         edges += [*unplaced(words, x, y, is_log=True)]
         placed = np.where(np.isfinite(y) & (y > 0), y, np.nan)
-        layers.append(thinned_curve(words, x, placed, role))
+        layers += scattered(words, x, placed, role=role)
         drawn.append(placed)
     return Chart(
         "step_size",
         title,
         _size_takeaway(run),
-        "The best step along the gradient of the reference sample, by the quadratic model, and the length of the real "
-        "step in the same unit. For plain SGD the real one is the learning rate.",
+        "The best step along the gradient of the reference sample by the quadratic model, gᵀg ÷ gᵀHg, and the real "
+        "step in the same unit, ‖Δθ‖ ÷ ‖g‖: the learning rate of plain SGD.",
         step_axis(run),
         fit("step ÷ gradient", "", drawn, scale="log"),
         (*layers, *edges),
@@ -138,11 +137,7 @@ def marks_update(run: Run) -> Chart | Absent:
     kind = "turn back on each other" if middle < -0.2 else "go the same way" if middle > 0.2 else "are nearly unrelated"
     takeaway = f"Late in the run successive updates {kind}: their typical cosine is {number(middle, 2)}."
     axis = fit("cosine with the update before", "", [np.asarray([-1.0, 1.0])], scale="linear")
-    layer = (
-        thinned_curve("cosine", steps, cosine, Role.MAIN, is_thin=True)
-        if steps.size > 1
-        else measured("cosine", steps, cosine, np.full(steps.size, np.nan), role=Role.MAIN)
-    )
+    layers = scattered("cosine", steps, cosine, role=Role.MAIN)
     return Chart(
         "update",
         title,
@@ -150,6 +145,6 @@ def marks_update(run: Run) -> Chart | Absent:
         "Near −1 the training jumps from wall to wall; near 1 it walks along a valley; near 0 noise decides.",
         step_axis(run),
         axis,
-        (Level("zero", 0.0), layer, *edges),
+        (Level("", 0.0), *layers, *edges),
         notes_of(edges),
     )

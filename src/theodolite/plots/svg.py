@@ -138,8 +138,8 @@ def _path(x: np.ndarray, y: np.ndarray) -> str:
 
 def _curve(chart: Chart, layer: Curve) -> str:
     look = STYLES[layer.role]
-    dash = f' stroke-dasharray="{" ".join(map(str, look.dash))}"' if look.dash else ""
-    width = 1 if layer.is_thin else 2
+    dash = f' stroke-dasharray="{" ".join(map(str, look.dash))}"' if look.dash and not layer.is_thin else ""
+    width = '1" opacity=".5' if layer.is_thin else "2"
     path = _path(_x(chart, layer.x), _y(chart, layer.y))
     dots = _dots(chart, layer.x, layer.y, layer.role) if layer.x.size < 3 else ""
     return (

@@ -1,0 +1,148 @@
+"""How is a run read: one HTML file that needs nothing else, not even a network."""
+
+import base64
+import contextlib
+import hashlib
+import os
+import tempfile
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+from jinja2 import Environment, StrictUndefined, Template
+from markupsafe import Markup
+from plotly.offline import get_plotlyjs
+
+from theodolite.diagnosis import diagnose
+from theodolite.pages.plotly_charts import plotly_chart
+from theodolite.pages.tables import Table, chart_tables, event_table, facts
+from theodolite.pages.verdicts import finding_rows, opening, remedy_rows
+from theodolite.plots.gallery import charts
+from theodolite.plots.marks import Absent, Chart
+from theodolite.plots.palette import STYLES
+from theodolite.plots.svg import svg_chart
+from theodolite.records.diagnosis import Diagnosis
+from theodolite.records.run import Run
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A chart on the page: its words, its static drawing and its data as tables."""
+
+    chart: Chart
+    svg: Markup
+    tables: tuple[Table, ...]
+
+
+def report(run: Run | str | Path, path: str | Path, *, diagnosis: Diagnosis | None = None) -> Path:
+    """Write the page of a run: the verdict in words, its evidence, the pictures, the facts.
+
+    The file is self-contained and makes no request; it replaces an older one in one step, so that a reader never
+    finds half a page. The same run gives the same bytes.
+
+    Args:
+        run: The run, or its folder.
+        path: The HTML file to write; its folder is made if need be.
+        diagnosis: What is said of the run; by default the diagnosis stored in it, or else one judged from its record.
+
+    Returns:
+        The file.
+    """
+    opened = run if isinstance(run, Run) else Run(run)
+    judged = diagnosis or opened.result("Diagnosis") or diagnose(opened)
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    _replace(target, compose(opened, judged))
+    return target
+
+
+def compose(run: Run, diagnosis: Diagnosis) -> str:
+    """The page as text.
+
+    Args:
+        run: The run.
+        diagnosis: What is said of it.
+
+    Returns:
+        HTML.
+    """
+    drawn, absent = _pictures(run)
+    first = opening(diagnosis)
+    lead = next((one for one in drawn if one.chart.name == first.picture), drawn[0] if drawn else None)
+    scripts = {name: Markup(_script(name)) for name in ("theme.js", "page.js")}
+    bundle = Markup(get_plotlyjs())
+    return _template().render(
+        name=str(run.metadata.get("name") or run.path.name),
+        opening=first,
+        lead=lead,
+        pictures=[one for one in drawn if one is not lead],
+        absent=absent,
+        findings=finding_rows(diagnosis),
+        remedies=remedy_rows(diagnosis),
+        facts=facts(run),
+        events=event_table(run.events()),
+        figures={one.chart.name: plotly_chart(one.chart) for one in drawn},
+        palette=_palette(),
+        titles={one.chart.name: one.chart.title for one in drawn},
+        style=Markup(_file("style.css")),
+        theme_script=scripts["theme.js"],
+        page_script=scripts["page.js"],
+        bundle=bundle,
+        policy=_policy(scripts["theme.js"], bundle, scripts["page.js"]),
+    )
+
+
+def _pictures(run: Run) -> tuple[list[Picture], list[Absent]]:
+    every = charts(run)
+    drawn = [
+        Picture(one, Markup(svg_chart(one)), chart_tables(one))  # the SVG escapes its texts
+        for one in every
+        if isinstance(one, Chart)
+    ]
+    return drawn, [one for one in every if isinstance(one, Absent)]
+
+
+def _template() -> Template:
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    return environment.from_string(_file("template.html.j2"))
+
+
+def _file(name: str) -> str:
+    return files("theodolite.pages").joinpath(name).read_text(encoding="utf-8")
+
+
+def _script(name: str) -> str:
+    return _file(name).strip()
+
+
+def _palette() -> dict[str, dict[str, str]]:
+    light = {str(role): style.light for role, style in STYLES.items()}
+    dark = {str(role): style.dark for role, style in STYLES.items()}
+    return {
+        "light": light | {"ink": "#33383F", "paper": "#FFFFFF", "grid": "#E8EAED", "axis": "#B9BEC5"},
+        "dark": dark | {"ink": "#D5D9DE", "paper": "#1B1E22", "grid": "#2C3036", "axis": "#565C65"},
+    }
+
+
+def _policy(*scripts: str) -> str:
+    """A content security policy under which these scripts run, and no other, and nothing is loaded."""
+    sums = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts]
+    allowed = " ".join(f"'sha256-{one}'" for one in sums)
+    return (
+        f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data: blob:; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def _replace(target: Path, text: str) -> None:
+    """Write beside the target and rename: a reader finds the old file or the new one, whole."""
+    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+        Path(name).chmod(0o644)
+        Path(name).replace(target)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            Path(name).unlink()
+        raise

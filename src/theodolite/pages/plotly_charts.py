@@ -1,0 +1,252 @@
+"""A chart as a plotly figure: plain data for the page's script.
+
+Colours are names such as ``@main`` or ``@main/20`` (20 % opaque); the page's script puts in those of the theme.
+"""
+
+import math
+from collections.abc import Iterable
+from typing import Any, assert_never
+
+import numpy as np
+
+from theodolite.plots.labels import EndLabel, end_labels, stacked
+from theodolite.plots.marks import Axis, Band, Bars, Chart, Curve, Label, Level, Marks, Points, Span
+from theodolite.plots.palette import STYLES, Style
+from theodolite.plots.scales import forward, number, ticks
+
+_SYMBOLS = {"circle": "circle", "square": "square", "diamond": "diamond", "triangle": "triangle-up"}
+_PATTERNS = {"": "", "/": "/", "\\": "\\", ".": "."}
+_HOVER = "%{customdata}"
+
+
+def plotly_chart(chart: Chart) -> dict[str, Any]:
+    """A chart as a plotly figure.
+
+    Args:
+        chart: The chart.
+
+    Returns:
+        ``data`` and ``layout`` of strict JSON values.
+    """
+    traces: list[dict[str, Any]] = []
+    shapes: list[dict[str, Any]] = []
+    notes: list[dict[str, Any]] = [_end_note(label) for label in end_labels(chart)] if not stacked(chart) else []
+    for layer in chart.layers:
+        match layer:
+            case Level():
+                shapes.append(_level(chart, layer))
+            case Span():
+                shapes.append(_span(layer))
+            case Label():
+                notes.append(_note(chart, layer))
+            case _:
+                traces += _traces(chart, layer)
+    return {"data": traces, "layout": _layout(chart, shapes, notes)}
+
+
+def values(numbers: Iterable[float]) -> list[float | None]:
+    """Numbers of six digits as strict JSON; what is not finite becomes null."""
+    return [float(f"{value:.6g}") if math.isfinite(value) else None for value in map(float, numbers)]
+
+
+def _traces(chart: Chart, layer: Curve | Points | Band | Bars | Marks) -> list[dict[str, Any]]:
+    match layer:
+        case Curve():
+            return [_curve(chart, layer)]
+        case Points():
+            return [_points(chart, layer)]
+        case Band():
+            return _band(chart, layer)
+        case Bars():
+            return [_bars(layer)]
+        case Marks():
+            return [_marks(layer)]
+        case _:
+            assert_never(layer)
+
+
+def _places(chart: Chart, y: np.ndarray) -> list[float | None]:
+    """Values of y, or on a symlog axis, which plotly lacks, their places in even coordinates."""
+    return values(forward(chart.y, y) if chart.y.scale == "symlog" else y)
+
+
+def _dash(look: Style) -> str:
+    return ",".join(f"{part}px" for part in look.dash) or "solid"
+
+
+def _curve(chart: Chart, layer: Curve) -> dict[str, Any]:
+    look = STYLES[layer.role]
+    colour = f"@{layer.role}/50" if layer.is_thin else f"@{layer.role}"
+    return {
+        "type": "scatter",
+        "mode": "lines" if layer.x.size > 2 else "lines+markers",
+        "name": layer.name,
+        "x": values(layer.x),
+        "y": _places(chart, layer.y),
+        "customdata": [number(value) for value in layer.y.tolist()],
+        "hovertemplate": _HOVER,
+        "line": {
+            "color": colour,
+            "width": 1 if layer.is_thin else 2.2,
+            "dash": "solid" if layer.is_thin else _dash(look),
+        },
+        "marker": {"color": colour, "symbol": _SYMBOLS[look.marker]},
+    }
+
+
+def _points(chart: Chart, layer: Points) -> dict[str, Any]:
+    look = STYLES[layer.role]
+    low, high = layer.y - layer.error, layer.y + layer.error
+    if chart.y.scale == "log":
+        low = np.where(low > 0, low, np.minimum(layer.y, chart.y.limits[0]))
+    at, below, above = (forward(chart.y, y) if chart.y.scale == "symlog" else y for y in (layer.y, low, high))
+    texts = [
+        f"{number(y)} ± {number(e, 2)}" if math.isfinite(e) else number(y)
+        for y, e in zip(layer.y.tolist(), layer.error.tolist(), strict=True)
+    ]
+    return {
+        "type": "scatter",
+        "mode": "lines+markers" if layer.is_joined else "markers",
+        "name": layer.name,
+        "x": values(layer.x),
+        "y": values(at),
+        "customdata": texts,
+        "hovertemplate": _HOVER,
+        "line": {"color": f"@{layer.role}", "width": 1.6, "dash": _dash(look)},
+        "marker": {"color": f"@{layer.role}", "size": 6, "symbol": _SYMBOLS[look.marker]},
+        "error_y": {
+            "type": "data",
+            "symmetric": False,
+            "array": values(above - at),
+            "arrayminus": values(at - below),
+            "color": f"@{layer.role}",
+            "thickness": 1.2,
+            "width": 0,
+        },
+    }
+
+
+def _band(chart: Chart, layer: Band) -> list[dict[str, Any]]:
+    floor = chart.y.limits[0] if chart.y.scale == "log" else -math.inf
+    common = {
+        "type": "scatter", "mode": "lines", "x": values(layer.x), "line": {"width": 0}, "hoverinfo": "skip",
+        "showlegend": False, "name": f"{layer.name} ± standard error",
+    }  # fmt: skip
+    lower = common | {"y": _places(chart, np.maximum(layer.low, floor))}
+    upper = common | {"y": _places(chart, layer.high), "fill": "tonexty", "fillcolor": f"@{layer.role}/18"}
+    return [lower, upper]
+
+
+def _bars(layer: Bars) -> dict[str, Any]:
+    look = STYLES[layer.role]
+    texts = [
+        f"{number(100 * h, 3)} %" + (f" ± {number(100 * e, 2)} %" if math.isfinite(e) else "")
+        for h, e in zip(layer.height.tolist(), layer.error.tolist(), strict=True)
+    ]
+    pattern = {"shape": _PATTERNS[look.hatch], "fgcolor": "@paper", "fgopacity": 0.8, "size": 7, "solidity": 0.2}
+    pattern |= {"fillmode": "overlay"}
+    trace = {
+        "type": "bar",
+        "name": layer.name,
+        "x": values(layer.x),
+        "width": values(layer.width * 0.94),
+        "base": values(layer.base),
+        "y": values(layer.height),
+        "customdata": texts,
+        "hovertemplate": _HOVER,
+        "marker": {"color": f"@{layer.role}", "line": {"width": 0}, "pattern": pattern},
+    }
+    if np.isfinite(layer.error).any():
+        trace["error_y"] = {"type": "data", "array": values(layer.error), "color": "@ink", "thickness": 1.2, "width": 0}
+    return trace
+
+
+def _marks(layer: Marks) -> dict[str, Any]:
+    return {
+        "type": "scatter",
+        "mode": "markers",
+        "name": layer.reason,
+        "x": values(layer.x),
+        "y": [0.985 if layer.edge == "top" else 0.015] * int(layer.x.size),
+        "yaxis": "y2",
+        "hovertemplate": "%{fullData.name}<extra></extra>",
+        "showlegend": False,
+        "cliponaxis": False,
+        "marker": {"color": "@ink", "size": 8, "symbol": "triangle-up" if layer.edge == "top" else "triangle-down"},
+    }
+
+
+def _level(chart: Chart, layer: Level) -> dict[str, Any]:
+    y = _places(chart, np.asarray([layer.value]))[0]
+    line = {"color": "@ink/60", "width": 1}
+    return {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": y, "y1": y, "line": line}
+
+
+def _span(layer: Span) -> dict[str, Any]:
+    return {
+        "type": "rect", "yref": "paper", "y0": 0, "y1": 1, "x0": layer.low, "x1": layer.high, "layer": "below",
+        "fillcolor": "@ink/7", "line": {"width": 0},
+    }  # fmt: skip
+
+
+def _note(chart: Chart, layer: Label) -> dict[str, Any]:
+    """An annotation; on a log axis plotly wants its place as an exponent."""
+    y = float(forward(chart.y, layer.y))
+    low, high = chart.x.limits
+    is_right = layer.x > low + 0.75 * (high - low)
+    return {
+        "x": layer.x, "y": y, "text": _plain(layer.text), "showarrow": True, "arrowhead": 6, "arrowsize": 0.8,
+        "arrowwidth": 1, "arrowcolor": "@ink", "ax": -14 if is_right else 14, "ay": -24,
+        "xanchor": "right" if is_right else "left", "font": {"size": 12, "color": "@ink"}, "bgcolor": "@paper/80",
+    }  # fmt: skip
+
+
+def _plain(text: str) -> str:
+    """Text of which plotly, which reads a little HTML, makes no tags."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _end_note(label: EndLabel) -> dict[str, Any]:
+    colour = f"@{label.role}" if label.role else "@ink"
+    return {
+        "name": "end", "xref": "paper", "yref": "paper", "x": 1.008, "y": label.place, "text": _plain(label.text),
+        "showarrow": False, "xanchor": "left", "yanchor": "middle", "align": "left",
+        "font": {"size": 12, "color": colour},
+    }  # fmt: skip
+
+
+def _axis(axis: Axis) -> dict[str, Any]:
+    common: dict[str, Any] = {
+        "title": {"text": axis.title, "standoff": 8}, "gridcolor": "@grid", "zeroline": False, "linecolor": "@axis",
+        "tickcolor": "@axis", "range": values(axis.limits), "fixedrange": False,
+    }  # fmt: skip
+    if axis.scale == "linear":
+        return common
+    ends = values(forward(axis, np.asarray(axis.limits)))
+    if axis.scale == "log":
+        places, texts = ticks(axis)
+        own = {"tickvals": values(places), "ticktext": texts}  # the page drops them when the reader zooms in
+        return common | {"type": "log", "range": ends, "exponentformat": "power"} | own
+    places, texts = ticks(axis)
+    return common | {"range": ends, "tickvals": values(forward(axis, np.asarray(places))), "ticktext": texts}
+
+
+def _layout(chart: Chart, shapes: list[dict[str, Any]], notes: list[dict[str, Any]]) -> dict[str, Any]:
+    return {
+        "xaxis": _axis(chart.x) | {"showgrid": False, "showline": True, "ticks": "outside", "ticklen": 4},
+        "yaxis": _axis(chart.y),
+        "yaxis2": {"overlaying": "y", "range": [0, 1], "visible": False, "fixedrange": True},
+        "shapes": shapes,
+        "annotations": notes,
+        "barmode": "overlay",
+        "bargap": 0,
+        "hovermode": "closest" if chart.name == "line" else "x unified",
+        "hoverlabel": {"bgcolor": "@paper", "bordercolor": "@axis", "font": {"color": "@ink"}},
+        "showlegend": bool(stacked(chart)),
+        "legend": {"x": 1.008, "xanchor": "left", "y": 1, "yanchor": "top", "traceorder": "reversed"},
+        "margin": {"l": 64, "r": 136, "t": 10, "b": 44},
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+        "font": {"family": "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif", "size": 12, "color": "@ink"},
+        "dragmode": "zoom",
+    }
