@@ -5,6 +5,7 @@ Nothing here draws from a global random generator.
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -27,7 +28,7 @@ def perceptron(widths: Sequence[int], activation: type[nn.Module], *, bias: bool
         Linear layers with the activation between them.
     """
     layers: list[nn.Module] = []
-    for fan_in, fan_out in zip(widths[:-1], widths[1:], strict=True):
+    for fan_in, fan_out in pairwise(widths):
         # The constructor of a layer would draw its weights from the global generator.
         layers += [skip_init(nn.Linear, fan_in, fan_out, bias=bias), activation()]
     return nn.Sequential(*layers[:-1])
@@ -73,6 +74,29 @@ class Function(nn.Module):
         return self.theta
 
 
+class Displacement(nn.Module):
+    """Moves square images on the torus by two learnt numbers, rows and columns, with Fourier interpolation."""
+
+    def __init__(self, start: Tensor) -> None:
+        """Start at a displacement."""
+        super().__init__()
+        self.shift = nn.Parameter(start.detach().clone())
+
+    def forward(self, images: Tensor) -> Tensor:
+        """The images, moved."""
+        side = images.shape[-1]
+        return self._mover(self.shift[0], side) @ images @ self._mover(self.shift[1], side).T
+
+    @staticmethod
+    def _mover(shift: Tensor, side: int) -> Tensor:
+        """Matrix that moves a column of pixels: Dirichlet's kernel at i − j − shift; side is even."""
+        pixels = torch.arange(side, dtype=shift.dtype, device=shift.device)
+        angle = 2.0 * math.pi / side * (pixels[:, None] - pixels[None, :] - shift)
+        waves: Tensor = torch.stack([2.0 * torch.cos(k * angle) for k in range(1, side // 2)]).sum(0)
+        mover: Tensor = (1.0 + waves + torch.cos(side // 2 * angle)) / side
+        return mover
+
+
 def cross_entropy(model: nn.Module, batch: Pair) -> Tensor:
     """Mean cross-entropy of a classifier in nats.
 
@@ -91,11 +115,12 @@ def half_square(model: nn.Module, batch: Pair) -> Tensor:
     """Half the mean over examples of the squared distance between output and target.
 
     Args:
-        model: Gives a vector for each example.
+        model: Gives a vector or an image for each example.
         batch: Inputs and targets of the outputs' shape.
 
     Returns:
         A scalar tensor.
     """
     inputs, targets = batch
-    return 0.5 * (model(inputs) - targets).square().sum(-1).mean()
+    errors: Tensor = model(inputs) - targets
+    return 0.5 * errors.square().flatten(1).sum(1).mean()

@@ -109,7 +109,9 @@ class Problem:
         if self.obstacle not in OBSTACLES:
             raise SettingError(f"obstacle must be one of {OBSTACLES}, got {self.obstacle!r}. Correct the spelling.")
         if self.twin and self.obstacle != "none":
-            raise SettingError(f"a clean twin must have the obstacle 'none', got {self.obstacle!r}. Change one of them.")
+            raise SettingError(
+                f"a clean twin must have the obstacle 'none', got {self.obstacle!r}. Change one of them."
+            )
 
     @property
     def twin(self) -> bool:
