@@ -347,6 +347,39 @@ def test_rows_beyond_patience_are_dropped_and_counted(tmp_path, monkeypatch):
     assert Run(tmp_path / "first").metadata["dropped"] == 20
 
 
+def test_each_call_of_the_disk_may_fail_and_nothing_that_waits_is_lost(tmp_path):
+    """The k-th statement fails, for every k: what was refused is written by the next commit that succeeds."""
+    for failing in range(1, 25):
+        folder = tmp_path / str(failing)
+        writer = RunWriter(folder)
+        real = writer._database._connection
+
+        class Faulty:
+            calls = 0
+
+            def __getattr__(self, name, real=real, failing=failing):
+                found = getattr(real, name)
+                if name not in {"execute", "executemany"}:
+                    return found
+                Faulty.calls += 1
+                if Faulty.calls == failing:
+                    raise sqlite3.OperationalError("database or disk is full")
+                return found
+
+        writer._database._connection, errors = Faulty(), 0
+        for step in range(6):
+            try:
+                writer.scalars(step, {f"series_{step // 2}": step, "loss": step})
+                writer.commit()
+            except RunError:
+                errors += 1
+        writer.commit()
+        writer.close()
+        assert errors <= 1
+        assert Run(folder).series("loss").values.tolist() == [0, 1, 2, 3, 4, 5]
+        assert not Run(folder).is_live
+
+
 def test_closing_tells_of_a_failure_once(tmp_path):
     writer = RunWriter(tmp_path / "first")
     writer._database._connection.close()

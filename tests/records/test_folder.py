@@ -100,10 +100,10 @@ def test_looking_whether_a_run_lives_never_stops_a_writer(tmp_path):
     )
     with subprocess.Popen([sys.executable, "-c", script, str(folder)], stdout=subprocess.PIPE) as process:
         process.stdout.readline()
-        for value in range(30):
+        for value in range(15):
             record(folder, float(value))
         process.kill()
-    assert len(list(tmp_path.iterdir())) == 30
+    assert len(list(tmp_path.iterdir())) == 15
 
 
 def test_of_many_that_start_at_once_each_gets_a_run_or_is_told(tmp_path):

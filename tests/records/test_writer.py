@@ -333,9 +333,13 @@ def test_durable_commits_each_row(folder):
 
 
 def test_threads_share_a_writer(folder):
+    start = threading.Barrier(4)
+
     def write(thread):
         for step in range(200):
-            writer.scalars(step, {f"series_{thread}": step})
+            if step % 20 == 0:
+                start.wait(timeout=20)  # all four meet a new set of names at the same moment
+            writer.scalars(step, {f"series_{thread}_{step // 20}": step})
 
     with RunWriter(folder) as writer:
         threads = [threading.Thread(target=write, args=(number,)) for number in range(4)]
@@ -343,8 +347,11 @@ def test_threads_share_a_writer(folder):
             thread.start()
         for thread in threads:
             thread.join()
-    for number in range(4):
-        assert Run(folder).series(f"series_{number}").values.tolist() == list(range(200))
+    assert len(Run(folder).names) == 40
+    for thread in range(4):
+        for part in range(10):
+            steps = list(range(20 * part, 20 * part + 20))
+            assert Run(folder).series(f"series_{thread}_{part}").values.tolist() == steps
 
 
 def test_a_network_file_system_gets_no_write_ahead_log(folder, monkeypatch):

@@ -78,14 +78,14 @@ class Database:
         """Whether this process is a forked child of the one that writes."""
         return os.getpid() != self._pid
 
-    def add(self, table: str, row: tuple[Any, ...], *, size: int = 100, now: bool = False) -> None:
+    def add(self, table: str, row: tuple[Any, ...], *, size: int = 100, within: float | None = None) -> None:
         """Add a row.
 
         Args:
             table: One of ``schema.TABLES``.
             row: Its values, in the order of ``schema.INSERTS``.
             size: About how many bytes it has.
-            now: Whether to commit at once.
+            within: Commit if the last commit is so many seconds past; ``INTERVAL`` if None, never if infinite.
 
         Raises:
             RunError: If the run is closed, the row is too large, or the disk fails.
@@ -99,7 +99,8 @@ class Database:
                 raise RunError(f"a row must have at most {_LARGEST} bytes; it has {size}. Store a snapshot instead.")
             self._pending[table].append(row)
             self._bytes += size
-            if now or self._durable or time.monotonic() - self._last >= INTERVAL:
+            wait = 0.0 if self._durable and within is None else INTERVAL if within is None else within
+            if time.monotonic() - self._last >= wait:
                 self.commit()
 
     def commit(self) -> None:

@@ -158,7 +158,7 @@ def _owner(descriptor: int) -> dict[str, Any]:
 def _is_owner_alive(database: Path, owner: dict[str, Any]) -> bool:
     if not isinstance(owner.get("pid"), int) or owner["pid"] <= 0:
         return False
-    if owner.get("host") != socket.gethostname():
+    if owner.get("host") != socket.gethostname() or os.name != "posix":  # elsewhere os.kill would really kill
         return database.exists() and time.time() - database.stat().st_mtime < _STALE
     try:
         os.kill(owner["pid"], 0)

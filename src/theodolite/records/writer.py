@@ -1,7 +1,9 @@
 """How is a run written while it happens: from one process, so that a kill at any moment leaves a readable run."""
 
+import math
 import operator
 import struct
+import threading
 import time
 import weakref
 from collections.abc import Mapping
@@ -51,6 +53,7 @@ class RunWriter:
         mode = "truncate" if is_network(kind) else "wal"
         self._database = Database(self._path / DATABASE, lock, journal_mode=mode, durable=durable)
         self._layouts: dict[tuple[str, ...], tuple[int, struct.Struct]] = {}
+        self._mutex = threading.Lock()
         self._finalizer = weakref.finalize(self, self._database.close)
         own: dict[str, object] = facts() | {
             "filesystem": kind,
@@ -127,7 +130,7 @@ class RunWriter:
         if not text.startswith('{"$record":'):
             raise RunError(f"a result must be a record of encoding.RECORDS; a {type(record).__name__} came. Add it.")
         row = (type(record).__name__, None if step is None else _step(step), text)
-        self._database.add("results", row, size=len(text), now=True)
+        self._database.add("results", row, size=len(text), within=0.0)
 
     def event(self, kind: str, step: int, detail: Mapping[str, object] | None = None) -> None:
         """Record that something happened.
@@ -178,7 +181,7 @@ class RunWriter:
         kept = None if dtype_names is None else dumps({_text(key): _text(item) for key, item in dtype_names.items()})
         self._database.commit()
         sha256, size = snapshots.write(self._path, name, tensors)
-        self._database.add("snapshots", (_step(step), name, sha256, size, kept), now=True)
+        self._database.add("snapshots", (_step(step), name, sha256, size, kept), within=0.0)
 
     def commit(self) -> None:
         """Write the waiting rows now; they survive a kill from here on.
@@ -207,14 +210,18 @@ class RunWriter:
         self.close()
 
     def _new_layout(self, names: tuple[str, ...]) -> tuple[int, struct.Struct]:
-        row = (len(self._layouts) + 1, dumps([_text(name) for name in names]))
-        self._database.add("layout", row, size=len(row[1]))
-        self._layouts[names] = row[0], struct.Struct(f"<{len(names)}d")
+        text = dumps([_text(name) for name in names])
+        with self._mutex:
+            if names not in self._layouts:
+                number = len(self._layouts) + 1
+                # Not to be committed before the row that needs it: an error would lose that row.
+                self._database.add("layout", (number, text), size=len(text), within=math.inf)
+                self._layouts[names] = number, struct.Struct(f"<{len(names)}d")
         return self._layouts[names]
 
     def _add_metadata(self, rows: Mapping[str, str]) -> None:
         for key, text in rows.items():
-            self._database.add("metadata", (key, text), size=len(text))
+            self._database.add("metadata", (key, text), size=len(text), within=math.inf)
         self._database.commit()
 
 
