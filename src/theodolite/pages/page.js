@@ -32,7 +32,9 @@
     const { data, layout } = painted(figures[name]);
     layout.uirevision = "kept";
     if (isNarrow.matches || zoomed.has(name)) {
-      layout.annotations = layout.annotations.filter((note) => note.name !== "end");
+      layout.annotations = layout.annotations
+        .filter((note) => note.name !== "end" && !(note.name === "level" && zoomed.has(name)))
+        .map((note) => (note.name === "level" ? { ...note, x: 1, xanchor: "right", yanchor: "bottom" } : note));
       layout.showlegend = data.filter((trace) => trace.showlegend !== false).length > 1;
       layout.margin = { ...layout.margin, r: 14 };
     }
@@ -46,7 +48,8 @@
     }
     if (isNarrow.matches) {
       layout.dragmode = false;
-      layout.margin.l = 46;
+      layout.margin.l = 30;
+      layout.yaxis.automargin = true;
       layout.font.size = 11;
       layout.xaxis.nticks = 5;
       layout.yaxis.title.standoff = 4;

@@ -209,7 +209,7 @@ def _plain(text: str) -> str:
 def _end_note(label: EndLabel) -> dict[str, Any]:
     colour = f"@{label.role}" if label.role else "@ink"
     return {
-        "name": "end", "xref": "paper", "yref": "paper", "x": 1.008, "y": label.place, "text": _plain(label.text),
+        "name": "end" if label.role else "level", "xref": "paper", "yref": "paper", "x": 1.008, "y": label.place, "text": _plain(label.text),
         "showarrow": False, "xanchor": "left", "yanchor": "middle", "align": "left",
         "font": {"size": 12, "color": colour},
     }  # fmt: skip

@@ -89,7 +89,7 @@ def _stability(run: Run) -> tuple[Curve, ...]:
     usable = np.isfinite(scale) & (scale > 0)
     if not is_plain_sgd(run) or not usable.any():
         return ()
-    return (Curve("2 ÷ step: stable below", x[usable], 2 / scale[usable], Role.FOURTH, int(usable.sum())),)
+    return (Curve("2 ÷ step", x[usable], 2 / scale[usable], Role.FOURTH, int(usable.sum())),)
 
 
 def _eigenvalue_takeaway(run: Run) -> str:

@@ -26,7 +26,7 @@ class Windows:
 
     centers: Float[np.ndarray, "windows"]
     widths: Float[np.ndarray, "windows"]
-    members: tuple[Int[np.ndarray, "points"], ...]
+    members: tuple[Int[np.ndarray, "_"], ...]
 
     @property
     def steps_each(self) -> int:
