@@ -60,7 +60,8 @@ def largest_eigenvalues(
 
     Cost: at most ``max_products`` products, about 12 to 60 in practice; keeps at most 2k + 31 vectors of size n, and
     half as many more for a moment at a restart.
-    Limits: copies of a multiple eigenvalue may be missed; the pairs returned are pairs of A all the same.
+    Limits: of eigenvalues that coincide, or nearly so, some may be missed; the pairs returned are pairs of A all the
+    same.
     Source: Wu & Simon 2000 (thick restart); Parlett 1980, theorem 11.7.1 (residual²/gap).
 
     Example:
@@ -163,13 +164,24 @@ class _Goal:
         return np.unique(self.places(size, max(0, size // 2 - self.count) // ends))[: size - 1]
 
     def is_met(self, ritz: Ritz, noise: float) -> Bool[np.ndarray, "count"]:
-        """Which Ritz values are as exact as asked for, or as the products permit."""
-        size = len(ritz.values)
-        distances = np.abs(ritz.values[:, None] - ritz.values[None, :])
+        """Which Ritz values are as exact as asked for, or as the products permit.
+
+        The gap to a neighbour counts only as far as the neighbour's own residual leaves it.
+
+        Args:
+            ritz: Ritz pairs.
+            noise: What the products themselves are wrong by.
+
+        Returns:
+            One answer a pair.
+        """
+        values, residuals = ritz.values, ritz.residuals
+        distances = np.abs(values[:, None] - values[None, :]) - residuals[:, None]
         np.fill_diagonal(distances, np.inf)
         gaps = distances.min(axis=0)
-        squared = np.divide(ritz.residuals**2, gaps, out=np.full(size, np.inf), where=(gaps > 0) & (gaps < np.inf))
-        reached: np.ndarray = np.minimum(ritz.residuals, squared) <= np.maximum(self.rtol * np.abs(ritz.values), noise)
+        is_apart = (gaps > 0) & (gaps < np.inf)
+        squared = np.divide(residuals**2, gaps, out=np.full_like(gaps, np.inf), where=is_apart)
+        reached: np.ndarray = np.minimum(residuals, squared) <= np.maximum(self.rtol * np.abs(values), noise)
         return reached
 
 

@@ -4,13 +4,19 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
+import torch
 from torch import Tensor
+from torch.utils.data import Dataset, IterableDataset
 
 from theodolite.errors import DataError
-from theodolite.objective.isolation import RandomState, own_generator, pin_randomness, randomness_kept
+from theodolite.objective.attributes import generators_of
+from theodolite.objective.isolation import RandomState, pin_randomness, randomness_kept
 
 Batch: TypeAlias = Any
 """Whatever the caller's loss understands: a tensor, a tuple, a dict, any object."""
+
+_PARTS = ("dataset", "datasets", "sampler", "batch_sampler", "transform", "transforms", "target_transform")
+"""Attributes of loaders and data sets where something that draws at random may sit."""
 
 
 def is_one_batch(data: object) -> bool:
@@ -18,6 +24,12 @@ def is_one_batch(data: object) -> bool:
 
     A tensor, an array, a mapping, a tuple and anything that cannot be iterated are one batch. A list is one batch
     when it holds only tensors or arrays, as data loaders return them; any other list is a list of batches.
+
+    Args:
+        data: What the caller passed.
+
+    Returns:
+        The answer.
     """
     if isinstance(data, (Tensor, np.ndarray, Mapping, tuple, str, bytes)) or not isinstance(data, Iterable):
         return True
@@ -34,8 +46,13 @@ def batches_of(data: object) -> Callable[[], Iterator[Batch]]:
         A function without arguments; each call iterates over the same batches.
 
     Raises:
-        DataError: If data is an iterator, which can be read only once, or an empty list.
+        DataError: If data is an iterator, which can be read only once, an empty list, or a data set of examples.
     """
+    if isinstance(data, Dataset) and not isinstance(data, IterableDataset):
+        raise DataError(
+            f"data must be one batch or a re-iterable of batches, got a {type(data).__name__}, which holds single "
+            "examples. Pass a DataLoader over it."
+        )
     if is_one_batch(data):
         return lambda: iter((data,))
     assert isinstance(data, Iterable)
@@ -55,43 +72,65 @@ def _quiet_pass(data: Iterable[Batch]) -> Iterator[Batch]:
 
     Loaders draw from the global generators, and from their own, when they shuffle and augment. Each batch is drawn
     under a stream of randomness that starts at a fixed seed; in between, the generators are the caller's.
+
+    Args:
+        data: The loader.
+
+    Yields:
+        Its batches.
     """
-    samplers = (data, getattr(data, "sampler", None), getattr(getattr(data, "batch_sampler", None), "sampler", None))
-    held = [own_generator(value) for owner in samplers for value in getattr(owner, "__dict__", {}).values()]
+    own = generators_of(_parts_of(data))
     stream: RandomState | None = None
     batches: Iterator[Batch] | None = None
-    try:
-        while True:
-            with randomness_kept():
-                if stream is None:
-                    pin_randomness(0)
-                else:
-                    stream.restore()
-                try:
-                    if batches is None:
-                        batches = iter(data)
-                    batch = next(batches)
-                except StopIteration:
-                    return
-                stream = RandomState.capture()
-            yield batch
-    finally:
-        for pair in held:
-            if pair is not None:
-                set_state, state = pair
-                set_state(state)
+    while True:
+        with torch.inference_mode(False), randomness_kept(own):
+            if stream is None:
+                pin_randomness(0, own)
+            else:
+                stream.restore()
+            try:
+                if batches is None:
+                    batches = iter(data)
+                batch = next(batches)
+            except StopIteration:
+                return
+            stream = RandomState.capture(own)
+        yield batch
+
+
+def _parts_of(loader: object) -> Iterator[object]:
+    """A loader and what it draws from: samplers, data sets within data sets, their transforms."""
+    todo, seen = [loader], set[int]()
+    while todo:
+        part = todo.pop()
+        if id(part) in seen:
+            continue
+        seen.add(id(part))
+        yield part
+        held = getattr(part, "__dict__", {})
+        todo.extend(held[name] for name in _PARTS if held.get(name) is not None)
 
 
 def count_examples(batch: Batch) -> int:
-    """Number of examples of a batch: the length of the first tensor or array in it; 1 if there is none."""
+    """Number of examples of a batch.
+
+    Args:
+        batch: A tensor or array, or a mapping, sequence or object that holds some.
+
+    Returns:
+        Length of the first tensor or array in it that has a dimension; 1 if there is none.
+    """
+    length = _length(batch)
+    return 1 if length is None else length
+
+
+def _length(batch: Batch) -> int | None:
+    """Length of the first tensor with a dimension, in the order in which a batch holds its parts."""
     if isinstance(batch, (Tensor, np.ndarray)):
-        return int(batch.shape[0]) if batch.ndim else 1
-    parts: Iterable[Any] = ()
-    if isinstance(batch, Mapping):
-        parts = batch.values()
-    elif isinstance(batch, (tuple, list)):
-        parts = batch
-    for part in parts:
-        if isinstance(part, (Tensor, np.ndarray, Mapping, tuple, list)):
-            return count_examples(part)
-    return 1
+        return int(batch.shape[0]) if batch.ndim else None
+    if isinstance(batch, (tuple, list)):
+        parts: Iterable[Any] = batch
+    else:
+        parts = batch.values() if isinstance(batch, Mapping) else getattr(batch, "__dict__", {}).values()
+    lengths = (_length(part) for part in parts if isinstance(part, (Tensor, np.ndarray, Mapping, tuple, list)))
+    return next((length for length in lengths if length is not None), None)

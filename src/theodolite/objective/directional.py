@@ -1,13 +1,13 @@
 """How does J change along one direction: slope and curvature of each batch."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from theodolite.objective.isolation import isolated, pin_randomness
+from theodolite.objective.isolation import isolated
 from theodolite.objective.kernels import lacks_second_derivative, twice_differentiable
 from theodolite.objective.params import Params
 from theodolite.objective.sources import Source, gradients
@@ -35,18 +35,26 @@ def batch_directional(
 ) -> Iterator[Directional]:
     """Value, slope and curvature of each batch along a direction, by double backward.
 
+    Args:
+        source: The batches.
+        theta: The point; None is the present one.
+        direction: d.
+        seed: Seed of the pinned randomness.
+
+    Yields:
+        One record a batch.
+
     Cost: about 3 gradients over the data; holds the graph of one batch at a time.
     """
     params = source.params
     parts = params.unflatten(direction)
     for index, (count, evaluate) in enumerate(source.terms()):
         with (
-            isolated(source.modules, params.tensors),
             params.placed(theta),
+            isolated(source.modules, params.tensors, seed=seed + index),
             twice_differentiable(source.modules),
             torch.enable_grad(),
         ):
-            pin_randomness(seed + index)
             loss = evaluate()
             graph = gradients(loss, params, create_graph=True)
             slope = _dot(graph, parts)
@@ -55,7 +63,7 @@ def batch_directional(
         yield yielded
 
 
-def _dot(tensors: list[Tensor | None], parts: tuple[Tensor, ...]) -> Tensor:
+def _dot(tensors: Sequence[Tensor | None], parts: tuple[Tensor, ...]) -> Tensor:
     """Sum of inner products, in float64 so that small slopes survive."""
     terms = [(g.double() * v.double()).sum() for g, v in zip(tensors, parts, strict=True) if g is not None]
     return torch.stack(terms).sum() if terms else torch.zeros((), dtype=torch.float64)

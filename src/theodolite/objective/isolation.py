@@ -1,69 +1,33 @@
 """How is a model run without leaving a trace?
 
-Inside ``isolated`` a model may be run at will; afterwards its buffers, attributes and hooks, every random generator and
-the global switches are what they were, to the bit.
+Inside ``isolated`` a model may be run at will; afterwards its buffers, attributes, gradients and hooks, every random
+generator and the global switches are what they were, to the bit.
 """
 
 import random
-from collections import deque
-from collections.abc import Iterable, Iterator
+import sys
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
 import torch
+import torch.utils.checkpoint
 from torch import Tensor, nn
 
-_CONTAINERS = (list, dict, set, deque)
+from theodolite.objective.attributes import generators_of, modules_kept
 
 
-def _generators() -> dict[str, torch.Generator]:
-    """The default generators that exist in this process, by device."""
-    found = {"cpu": torch.default_generator}
+def _default_generators() -> list[torch.Generator]:
+    """The default generators that exist in this process, on every device in use."""
+    generators = [torch.default_generator]
     if torch.cuda.is_initialized():
-        found |= {f"cuda:{index}": generator for index, generator in enumerate(torch.cuda.default_generators)}
-    return found
+        generators.extend(torch.cuda.default_generators)
+    return generators
 
 
-@dataclass(frozen=True, eq=False)
-class RandomState:
-    """The state of every global random generator: torch on each device, Python, NumPy."""
-
-    torch_states: dict[str, Tensor]
-    python_state: tuple[Any, ...]
-    numpy_state: Any
-
-    @classmethod
-    def capture(cls) -> Self:
-        """The states as they are now."""
-        states = {name: generator.get_state() for name, generator in _generators().items()}
-        return cls(states, random.getstate(), np.random.get_state())
-
-    def restore(self) -> None:
-        """Set the generators to this state."""
-        for name, generator in _generators().items():
-            if name in self.torch_states:
-                generator.set_state(self.torch_states[name])
-        random.setstate(self.python_state)
-        np.random.set_state(self.numpy_state)
-
-
-def pin_randomness(seed: int) -> None:
-    """Seed every global random generator; only to be called inside ``isolated``."""
-    for generator in _generators().values():
-        generator.manual_seed(seed)
-    random.seed(seed)
-    np.random.seed(seed % 2**32)
-
-
-def _restore_container(container: Any, items: Any) -> None:
-    """Give a container its former items, keeping its identity."""
-    container.clear()
-    container.extend(items) if isinstance(container, (list, deque)) else container.update(items)
-
-
-def own_generator(value: Any) -> tuple[Any, Any] | None:
+def own_generator(value: object) -> tuple[Callable[[Any], object], Any] | None:
     """How to set a generator object, and its state, if value is one."""
     if isinstance(value, torch.Generator):
         return value.set_state, value.get_state()
@@ -77,52 +41,67 @@ def own_generator(value: Any) -> tuple[Any, Any] | None:
     return None
 
 
-class _ModuleState:
-    """What one module holds beside its parameters, and how to bring it back."""
+def _seed_generator(value: object, seed: int) -> None:
+    """Let a generator object start at a seed."""
+    if isinstance(value, torch.Generator):
+        value.manual_seed(seed)
+    elif isinstance(value, (random.Random, np.random.RandomState)):
+        value.seed(seed % 2**32)
+    elif isinstance(value, np.random.Generator):
+        kind: Any = type(value.bit_generator)
+        value.bit_generator.state = kind(seed).state
 
-    def __init__(self, module: nn.Module, copies: dict[int, Tensor]) -> None:
-        """Remember the module's attributes, and lay copies of its buffers and plain tensors in their place."""
-        self._module = module
-        self._attributes = dict(module.__dict__)
-        self._containers = [
-            (value, value.copy()) for value in self._attributes.values() if isinstance(value, _CONTAINERS)
-        ]
-        found = (own_generator(value) for value in self._attributes.values())
-        self._generators = [pair for pair in found if pair is not None]
-        buffers = module._buffers
-        for name, value in list(buffers.items()):
-            if value is not None:
-                buffers[name] = copies.setdefault(id(value), value.clone())
-        for name, value in self._attributes.items():
-            if isinstance(value, Tensor) and not isinstance(value, nn.Parameter) and value.is_leaf:
-                module.__dict__[name] = copies.setdefault(id(value), value.detach().clone())
+
+@dataclass(frozen=True, eq=False)
+class RandomState:
+    """The state of every global random generator (torch on each device, Python, NumPy), and of some more."""
+
+    pairs: tuple[tuple[Callable[[Any], object], Any], ...]
+
+    @classmethod
+    def capture(cls, own: Iterable[object] = ()) -> Self:
+        """The states as they are now.
+
+        Args:
+            own: Further generator objects.
+
+        Returns:
+            The states.
+        """
+        found = (own_generator(generator) for generator in (*_default_generators(), *own))
+        shared = ((random.setstate, random.getstate()), (np.random.set_state, np.random.get_state()))
+        return cls((*shared, *(pair for pair in found if pair is not None)))
 
     def restore(self) -> None:
-        """Bring everything back."""
-        self._module.__dict__.clear()
-        self._module.__dict__.update(self._attributes)
-        for container, items in self._containers:
-            _restore_container(container, items)
-        for set_state, state in self._generators:
+        """Set the generators to this state."""
+        for set_state, state in self.pairs:
             set_state(state)
 
 
-@contextmanager
-def _modules_kept(modules: Iterable[nn.Module]) -> Iterator[None]:
-    """Bring buffers and attributes of all modules back afterwards."""
-    copies: dict[int, Tensor] = {}
-    states = [_ModuleState(module, copies) for root in modules for module in root.modules()]
-    try:
-        yield
-    finally:
-        for state in reversed(states):
-            state.restore()
+def pin_randomness(seed: int, own: Iterable[object] = ()) -> None:
+    """Let every global random generator start at a seed; only to be called where ``RandomState`` is kept.
+
+    Args:
+        seed: The seed.
+        own: Further generator objects.
+    """
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    for generator in (*_default_generators(), *own):
+        _seed_generator(generator, seed)
 
 
 @contextmanager
-def randomness_kept() -> Iterator[None]:
-    """Bring every random generator back afterwards."""
-    state = RandomState.capture()
+def randomness_kept(own: Iterable[object] = ()) -> Iterator[None]:
+    """Bring every random generator back afterwards.
+
+    Args:
+        own: Further generator objects.
+
+    Yields:
+        Nothing.
+    """
+    state = RandomState.capture(own)
     try:
         yield
     finally:
@@ -130,7 +109,7 @@ def randomness_kept() -> Iterator[None]:
 
 
 @contextmanager
-def _autocast_uncached() -> Iterator[None]:
+def autocast_uncached() -> Iterator[None]:
     """Switch off autocast's cache of cast weights, which hides a change of the weights (measured: a flat surface)."""
     enabled = torch.is_autocast_cache_enabled()
     torch.set_autocast_cache_enabled(False)
@@ -141,36 +120,83 @@ def _autocast_uncached() -> Iterator[None]:
 
 
 @contextmanager
-def _tensor_hooks_off(tensors: Iterable[Tensor]) -> Iterator[None]:
-    """Take off the gradient hooks that the user put on parameters: they would change and count what is measured."""
-    hooked = [(tensor, tensor._backward_hooks) for tensor in tensors if tensor._backward_hooks]
-    for tensor, _ in hooked:
-        tensor._backward_hooks = None
+def gradients_kept(tensors: Iterable[Tensor]) -> Iterator[None]:
+    """Lay aside ``.grad``, and the hooks on it that users put on parameters: they would change what is measured."""
+    held = [(tensor, tensor.grad, tensor._backward_hooks) for tensor in tensors if tensor.is_leaf]
+    for tensor, grad, hooks in held:
+        if grad is not None:
+            tensor.grad = None
+        if hooks:
+            tensor._backward_hooks = None
     try:
         yield
     finally:
-        for tensor, hooks in hooked:
-            tensor._backward_hooks = hooks
+        for tensor, grad, hooks in held:
+            if tensor.grad is not grad:
+                tensor.grad = grad
+            if hooks:
+                tensor._backward_hooks = hooks
+
+
+class _NoCheckpoint:
+    """Stands in for reentrant checkpointing: runs the function and keeps what it saves."""
+
+    @staticmethod
+    def apply(function: Callable[..., object], preserve: bool, *args: object) -> object:
+        """What the checkpointed function gives."""
+        return function(*args)
 
 
 @contextmanager
-def isolated(modules: Iterable[nn.Module] = (), tensors: Iterable[Tensor] = ()) -> Iterator[None]:
+def plain_autograd() -> Iterator[None]:
+    """Run eagerly what ``torch.compile`` has compiled, and keep what reentrant checkpointing would recompute.
+
+    Neither can be differentiated twice; reentrant checkpoints not even once by ``torch.autograd.grad``.
+    """
+    module: Any = torch.utils.checkpoint
+    reentrant = module.CheckpointFunction
+    module.CheckpointFunction = _NoCheckpoint
+    try:
+        # Nothing is compiled before dynamo is loaded, and loading it takes a second.
+        if "torch._dynamo" in sys.modules:
+            with torch.compiler.set_stance("force_eager"):
+                yield
+        else:
+            yield
+    finally:
+        module.CheckpointFunction = reentrant
+
+
+@contextmanager
+def isolated(
+    modules: Iterable[nn.Module] = (), tensors: Iterable[Tensor] = (), *, seed: int | None = None
+) -> Iterator[None]:
     """Run modules inside, and leave no trace of it.
 
     Kept to the bit: buffers (BatchNorm statistics), attributes one container deep (counters, caches, stored
     activations), generators held by modules, the global generators of torch on every device in use, of Python and of
-    NumPy, gradient hooks on tensors, autocast's cache. Train and eval mode are kept as found.
+    NumPy, ``.grad``, gradient hooks on tensors, autocast's cache. Train and eval mode are kept as found.
 
     Args:
         modules: Roots of the module trees that will be run.
-        tensors: Parameters whose gradient hooks must not fire.
+        tensors: Parameters beyond those of the modules.
+        seed: Where every generator, global or held by a module, starts inside; None lets them run on.
+
+    Yields:
+        Nothing.
 
     Limits: objects that forward hooks or the loss itself write to outside the modules are not seen.
     """
+    found = list(dict.fromkeys(module for root in modules for module in root.modules()))
+    leaves = dict.fromkeys([*tensors, *(tensor for module in found for tensor in module.parameters(recurse=False))])
+    own = generators_of(found)
     with ExitStack() as stack:
         stack.enter_context(torch.inference_mode(False))
-        stack.enter_context(randomness_kept())
-        stack.enter_context(_autocast_uncached())
-        stack.enter_context(_modules_kept(modules))
-        stack.enter_context(_tensor_hooks_off(tensors))
+        stack.enter_context(plain_autograd())
+        stack.enter_context(autocast_uncached())
+        stack.enter_context(modules_kept(found))
+        stack.enter_context(gradients_kept(leaves))
+        stack.enter_context(randomness_kept(own))
+        if seed is not None:
+            pin_randomness(seed, own)
         yield

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from theodolite.errors import ObjectiveError
 from theodolite.objective.data import Batch, batches_of, count_examples
 from theodolite.objective.directional import Directional, batch_directional
-from theodolite.objective.isolation import isolated, pin_randomness
+from theodolite.objective.isolation import isolated
 from theodolite.objective.params import Params, trainable
 from theodolite.objective.products import CENTRAL_DIFFERENCES, HessianProducts, batch_gradients, mean_gradient
 from theodolite.objective.sources import FunctionSource, LossFunction, ModelSource, Source, unwrapped
@@ -26,9 +26,10 @@ class Objective:
     """A scalar function J(θ) of one flat vector θ ∈ ℝⁿ, measured without leaving a trace.
 
     J is the mean over *examples*: a batch counts by its size. J is deterministic: the randomness of each batch (dropout
-    masks, augmentation) is pinned to a seed, the same at every θ. The model runs in the mode in which it is found: in train
-    mode BatchNorm normalises with batch statistics, in eval mode with running ones; neither moves them. After any
-    call, parameters, ``.grad``, buffers, modes, hooks and every random generator are what they were, to the bit.
+    masks, augmentation) is pinned to a seed, the same at every θ, and each batch meets the model in the state in which
+    it is found, modes included: in train mode BatchNorm normalises with batch statistics, in eval mode with running
+    ones; neither moves them. After any call, parameters, ``.grad``, buffers, modes, hooks and every random generator
+    are what they were, to the bit.
 
     Attributes:
         names: Names of the tensors that make up θ, in order.
@@ -193,27 +194,26 @@ class Objective:
         """
         theta = None if at is None else self._source.params.vector(at, "at")
         counts, losses = [], []
-        with isolated(self._source.modules, self._source.params.tensors), self._source.params.placed(theta):
+        with self._source.params.placed(theta):
             for index, (count, evaluate) in enumerate(self._source.terms()):
                 counts.append(count)
                 losses.append(self._forward(evaluate, self._seed + index))
-        if not counts:
-            raise ObjectiveError("data must hold at least one example, got none. Check the batches and their sizes.")
         return np.array(counts, np.float64), torch.stack(losses).double().cpu().numpy()
 
     def _forward(self, evaluate: Callable[[], Tensor], seed: int) -> Tensor:
         """One loss without its graph, unless the loss itself differentiates (gradient penalties, physics)."""
-        pin_randomness(seed)
-        try:
-            with torch.set_grad_enabled(self._needs_graph):
-                return evaluate().detach()
-        except RuntimeError as error:
-            if self._needs_graph or "does not require grad" not in str(error):
-                raise
-            self._needs_graph = True
-        pin_randomness(seed)
-        with torch.enable_grad():
-            return evaluate().detach()
+        source = self._source
+        if not self._needs_graph:
+            try:
+                with isolated(source.modules, source.params.tensors, seed=seed), torch.no_grad():
+                    return evaluate().detach()
+            except RuntimeError as error:
+                if "does not require grad" not in str(error):
+                    raise
+        with isolated(source.modules, source.params.tensors, seed=seed), torch.enable_grad():
+            loss = evaluate().detach()
+        self._needs_graph = True
+        return loss
 
     def gradient(self, at: object = None) -> Float[Tensor, "params"]:
         """∇J(θ), zero for parameters on which J does not depend.
@@ -266,8 +266,8 @@ class Objective:
     def hvp(self, vector: object, at: object = None) -> Float[Tensor, "params"]:
         """Hessian-vector product H(θ)v by double backward.
 
-        Attention and recurrent layers are switched, for the measurement only, to kernels with a second derivative. If an
-        operation has none at all, the product is formed by central differences of gradients, with a warning;
+        Attention and recurrent layers are switched, for the measurement only, to kernels with a second derivative. If
+        an operation has none at all, the product is formed by central differences of gradients, with a warning;
         ``hvp_method`` then says so and ``hvp_error`` estimates the relative error.
 
         Args:
@@ -303,7 +303,7 @@ class Objective:
 
     @property
     def hvp_error(self) -> float:
-        """Estimated relative error of the last product: machine epsilon for double backward; NaN before the first."""
+        """Estimated relative error of the last product: the precision that ran for double backward; NaN before."""
         return self._last.relative_error if self._last is not None else float("nan")
 
     @contextmanager

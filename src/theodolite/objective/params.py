@@ -64,9 +64,7 @@ class Params:
     def unflatten(self, vector: Float[Tensor, "params"]) -> tuple[Tensor, ...]:
         """Parts of a vector, each with the shape, type and device of its parameter."""
         parts = vector.split(self.sizes)
-        return tuple(
-            part.reshape(tensor.shape).to(tensor) for part, tensor in zip(parts, self.tensors, strict=True)
-        )
+        return tuple(part.reshape(tensor.shape).to(tensor) for part, tensor in zip(parts, self.tensors, strict=True))
 
     def vector(self, value: object, name: str = "vector") -> Float[Tensor, "params"]:
         """A caller's vector, checked, in the type and on the device of θ.
@@ -132,7 +130,7 @@ def trainable(model: nn.Module, names: Sequence[str] | None = None) -> Params:
     """
     found = {name: tensor for name, tensor in model.named_parameters() if tensor.requires_grad}
     for name, tensor in found.items():
-        if isinstance(tensor, nn.parameter.UninitializedTensorMixin):
+        if isinstance(tensor, nn.parameter.UninitializedParameter):
             raise ObjectiveError(
                 f"every parameter must have a shape, but {name} of a lazy module has none yet. "
                 "Run the model once on a batch first."

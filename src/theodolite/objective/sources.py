@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property, partial
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
 from theodolite.errors import ObjectiveError
+from theodolite.objective.capture import modules_within
 from theodolite.objective.data import Batch
 from theodolite.objective.params import Params
 
@@ -46,17 +48,31 @@ class ModelSource:
     batches: Callable[[], Iterator[Batch]]
     count: Callable[[Batch], int]
 
-    @property
+    @cached_property
     def modules(self) -> tuple[nn.Module, ...]:
-        """The model, and the loss if it is a module."""
-        return (self.model, self.loss) if isinstance(self.loss, nn.Module) else (self.model,)
+        """The model, and the modules that the loss reaches: itself, a teacher in its closure."""
+        return (self.model, *modules_within(self.loss))
 
     def terms(self) -> Iterator[tuple[int, Callable[[], Tensor]]]:
-        """Number of examples and loss of each batch; batches without examples are left out."""
+        """Number of examples and loss of each batch; batches without examples are left out.
+
+        Yields:
+            Pairs of count and a function that evaluates the loss.
+
+        Raises:
+            ObjectiveError: If no batch has an example.
+        """
+        examples = 0
         for batch in self.batches():
             count = self.count(batch)
             if count > 0:
-                yield count, lambda batch=batch: scalar(self.loss(self.model, batch), "loss(model, batch)")  # type: ignore[misc]
+                examples += count
+                yield count, partial(self._evaluate, batch)
+        if not examples:
+            raise ObjectiveError("data must hold at least one example, got none. Check the batches and their sizes.")
+
+    def _evaluate(self, batch: Batch) -> Tensor:
+        return scalar(self.loss(self.model, batch), "loss(model, batch)")
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +81,11 @@ class FunctionSource:
 
     params: Params
     function: Callable[[Tensor], Tensor]
-    modules: tuple[nn.Module, ...] = ()
+
+    @cached_property
+    def modules(self) -> tuple[nn.Module, ...]:
+        """The modules that the function reaches."""
+        return modules_within(self.function)
 
     def terms(self) -> Iterator[tuple[int, Callable[[], Tensor]]]:
         """The function itself."""
