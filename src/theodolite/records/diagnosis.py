@@ -111,6 +111,17 @@ class Remedy:
 
 
 @dataclass(frozen=True)
+class Trials:
+    """The cures that were tried at one point of a run.
+
+    Attributes:
+        remedies: Best first.
+    """
+
+    remedies: tuple[Remedy, ...] = ()
+
+
+@dataclass(frozen=True)
 class Diagnosis:
     """Which obstacle slows this training, with its evidence.
 

@@ -21,10 +21,12 @@ from typing import Any, cast
 import numpy as np
 
 from theodolite.errors import RunError
-from theodolite.records.diagnosis import Diagnosis, Finding, Findings, Remedy
+from theodolite.records.diagnosis import Diagnosis, Finding, Findings, Remedy, Trials
 from theodolite.records.estimates import Estimate
 from theodolite.records.obstacles import Status, Verdict
+from theodolite.records.progress import Progress
 from theodolite.records.results import Eigenpairs, Line, Series
+from theodolite.records.survey import Rescaled, Survey, WhatIf
 
 RECORDS: Mapping[type, tuple[int, int]] = MappingProxyType(
     {
@@ -34,8 +36,13 @@ RECORDS: Mapping[type, tuple[int, int]] = MappingProxyType(
         Finding: (1, 0),
         Findings: (1, 0),
         Line: (1, 0),
+        Progress: (1, 0),
         Remedy: (1, 0),
+        Rescaled: (1, 0),
         Series: (1, 0),
+        Survey: (1, 0),
+        Trials: (1, 0),
+        WhatIf: (1, 0),
     }
 )
 """Every class that can be stored, with the version of its fields: add a field → minor + 1, change one → major + 1."""

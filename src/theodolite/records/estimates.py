@@ -39,13 +39,19 @@ class Estimate:
     def mean_of(cls, values: Sequence[float] | np.ndarray) -> Self:
         """Mean of independent values and its standard error s/√n.
 
-        The error of a single value is NaN: one measurement does not tell its own scatter. No value gives NaN.
+        Args:
+            values: The values; those that are not finite make the mean so.
+
+        Returns:
+            The mean. The error of a single value is NaN: one measurement does not tell its own scatter. No value
+            gives NaN.
         """
         sample = np.asarray(values, dtype=np.float64)
         if sample.size == 0:
             return cls(math.nan, math.nan, 0)
-        error = float(sample.std(ddof=1) / math.sqrt(sample.size)) if sample.size > 1 else math.nan
-        return cls(float(sample.mean()), error, int(sample.size))
+        with np.errstate(invalid="ignore", over="ignore"):
+            error = float(sample.std(ddof=1) / math.sqrt(sample.size)) if sample.size > 1 else math.nan
+            return cls(float(sample.mean()), error, int(sample.size))
 
     def __str__(self) -> str:
         """Value ± error, in four and two significant digits."""

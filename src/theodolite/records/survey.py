@@ -1,0 +1,122 @@
+"""What was found where the training stands now: the deep probe at the end of a run."""
+
+from dataclasses import dataclass
+
+from theodolite.records.estimates import MISSING, Estimate
+from theodolite.records.obstacles import Status
+
+
+@dataclass(frozen=True)
+class WhatIf:
+    """A move that could be made from here, and what it would gain: evaluated, not only predicted.
+
+    Attributes:
+        name: What the move is.
+        gain: J here minus J there, on held-out examples, in loss.
+        length: ‖move‖.
+        predicted: What the second-order model of the other half of the sample predicts.
+    """
+
+    name: str
+    gain: Estimate = MISSING
+    length: float = float("nan")
+    predicted: float = float("nan")
+
+
+@dataclass(frozen=True)
+class Rescaled:
+    """Real steps of the run, made longer and shorter.
+
+    Attributes:
+        factors: By how much the steps were scaled, ascending.
+        gains: Mean gain at each factor, on examples outside the step's own batch, in loss.
+        slope: Mean of −G·Δθ, the gain a factor 1 would bring if J were straight.
+    """
+
+    factors: tuple[float, ...] = ()
+    gains: tuple[Estimate, ...] = ()
+    slope: Estimate = MISSING
+
+    def at(self, factor: float) -> Estimate:
+        """Gain at a factor; missing if it was not tried."""
+        return self.gains[self.factors.index(factor)] if factor in self.factors else MISSING
+
+
+@dataclass(frozen=True)
+class Survey:
+    """Everything local that was measured at one point θ of a run.
+
+    Gains are cross-validated: a direction and its length come from one half of the held examples, its gain is
+    measured on the other. Where the run always sees one and the same batch, both halves are that batch and errors are
+    rounding only.
+
+    Attributes:
+        step: The optimizer step.
+        status: NONFINITE if J or its gradient is not finite here; nothing else is then measured.
+        examples: Number of held examples.
+        loss: J on the held-out half.
+        param_norm: ‖θ‖.
+        grad_norm: ‖G‖ on the first half.
+        noise_scale: Gradient noise scale, in examples.
+        batch: Examples in one step of the run.
+        largest: λmax; its error is the residual bound.
+        smallest: λmin; its error is the residual bound.
+        gradient_curvature: GᵀHG/GᵀG.
+        steps: How many plain steps were followed on a branch.
+        promise: Mean promise of a step, −g·Δθ.
+        noise: Mean loss of it to noise, (G−g)·Δθ.
+        curvature: Mean loss of it to curvature, ½Δθ·HΔθ.
+        higher_order: Mean loss of it to the rest.
+        delivered: Mean of what arrived, J(θ)−J(θ+Δθ).
+        noise_share: Noise over promise, over the same steps: the share of the promise that is lost to noise.
+        own_uphill: Share of steps that raised the loss of their own batch.
+        own_gain: Mean fall of the loss of their own batch.
+        cosine: Mean cosine between successive steps.
+        rescaled: The same steps, longer and shorter.
+        what_ifs: Other moves.
+        escape: ‖G‖ / (|λmin|·s): slope against negative curvature over the length s on which the quadratic model
+            holds; well below 1 means that the point is critical for the scale of H. NaN if λmin is not negative.
+        flatness: Largest change of J to second order when the weights change by a tenth of ‖θ‖, in loss.
+        depth_ratio: Least over greatest of the layers' gradient scales, root mean square over batches, times ‖weights‖.
+        dead_fraction: Share of hidden units that are zero on every example.
+        dead_worst: That share in the worst layer.
+        dead_layer: Name of that layer.
+        blocked: Share of parameters whose gradient is exactly zero on every batch.
+        notes: What could not be measured, and why.
+    """
+
+    step: int
+    status: Status = Status.CONVERGED
+    examples: int = 0
+    loss: Estimate = MISSING
+    param_norm: float = float("nan")
+    grad_norm: float = float("nan")
+    noise_scale: Estimate = MISSING
+    batch: float = float("nan")
+    largest: Estimate = MISSING
+    smallest: Estimate = MISSING
+    gradient_curvature: float = float("nan")
+    steps: int = 0
+    promise: Estimate = MISSING
+    noise: Estimate = MISSING
+    curvature: Estimate = MISSING
+    higher_order: Estimate = MISSING
+    delivered: Estimate = MISSING
+    noise_share: Estimate = MISSING
+    own_uphill: Estimate = MISSING
+    own_gain: Estimate = MISSING
+    cosine: Estimate = MISSING
+    rescaled: Rescaled = Rescaled()
+    what_ifs: tuple[WhatIf, ...] = ()
+    escape: float = float("nan")
+    flatness: float = float("nan")
+    depth_ratio: float = float("nan")
+    dead_fraction: float = float("nan")
+    dead_worst: float = float("nan")
+    dead_layer: str = ""
+    blocked: float = float("nan")
+    notes: tuple[str, ...] = ()
+
+    def what_if(self, name: str) -> WhatIf:
+        """One of the moves; without a gain if it was not tried."""
+        return next((move for move in self.what_ifs if move.name == name), WhatIf(name))
