@@ -1,0 +1,1 @@
+"""What can be measured at one point of a training: pure functions of objectives and steps."""

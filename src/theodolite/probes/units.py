@@ -1,0 +1,111 @@
+"""Which hidden units are zero on every example?"""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from theodolite.objective import Objective
+
+_LAYERS = (nn.Linear, nn.modules.conv._ConvNd)
+
+
+@dataclass(frozen=True, eq=False)
+class DeadUnits:
+    """Share of units that are exactly zero on every example, layer by layer.
+
+    Attributes:
+        layers: Names of the layers whose inputs were looked at.
+        fractions: Share of dead inputs of each.
+        units: How many inputs each has.
+    """
+
+    layers: tuple[str, ...]
+    fractions: Float[np.ndarray, "layers"]
+    units: Float[np.ndarray, "layers"]
+
+    @property
+    def overall(self) -> float:
+        """Share of all units that are dead; 0 where there is no hidden unit."""
+        total = float(self.units.sum())
+        return float(self.fractions @ self.units) / total if total else 0.0
+
+    @property
+    def worst(self) -> float:
+        """Share in the worst layer; 0 where there is no hidden layer."""
+        return float(self.fractions.max()) if self.fractions.size else 0.0
+
+
+def dead_units(objective: Objective, model: nn.Module, at: object = None) -> DeadUnits:
+    """Hidden units that are exactly zero on every example of a sample.
+
+    A unit is an input feature (channel) of a linear or convolutional layer that depends on parameters: what a
+    rectifier, as a module or a function, hands on. Inputs that are data are not units.
+
+    Args:
+        objective: The sample.
+        model: The model that it runs.
+        at: Point θ, shape (n,); None is the present one.
+
+    Returns:
+        Shares by layer.
+
+    Cost: one gradient of the sample.
+    Limits: layers whose kernel is not called as a module (attention's inner projections) are not seen.
+    """
+    alive: dict[str, Tensor] = {}
+    with _watched(model, alive):
+        for _ in objective.batch_gradients(at):
+            pass
+    names = tuple(alive)
+    dead = [float((~alive[name]).double().mean()) for name in names]
+    return DeadUnits(names, np.array(dead, np.float64), np.array([alive[name].numel() for name in names], np.float64))
+
+
+@contextmanager
+def _watched(model: nn.Module, alive: dict[str, Tensor]) -> Iterator[None]:
+    """Note for each layer which input units were ever different from zero."""
+    named: Iterable[tuple[str, nn.Module]] = model.named_modules()
+    handles = [
+        module.register_forward_pre_hook(_note(name, module, alive))
+        for name, module in named
+        if isinstance(module, _LAYERS)
+    ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _note(name: str, module: nn.Module, alive: dict[str, Tensor]) -> Any:
+    """A hook that notes the units of one layer."""
+    channel = -1 if isinstance(module, nn.Linear) else 1
+
+    def hook(_: nn.Module, inputs: tuple[Any, ...]) -> None:
+        value = inputs[0] if inputs else None
+        if not isinstance(value, Tensor) or not value.requires_grad or value.ndim < 2:
+            return
+        units = value.detach().movedim(channel, -1).reshape(-1, value.shape[channel])
+        active = (units != 0).any(0)
+        alive[name] = alive[name] | active if name in alive else active
+
+    return hook
+
+
+def layer_norms(parts: Iterable[Tensor]) -> Float[np.ndarray, "layers"]:
+    """Euclidean norm of each tensor, float64.
+
+    Args:
+        parts: Tensors, for example the parts of a gradient.
+
+    Returns:
+        One norm a tensor.
+    """
+    norms = torch._foreach_norm([part.detach() for part in parts])
+    return np.asarray(torch.stack([norm.double().cpu() for norm in norms]).numpy(), np.float64)
