@@ -1,0 +1,157 @@
+"""What does the record of a run say: how its loss fell, and what the survey found."""
+
+import math
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import numpy as np
+from jaxtyping import Float
+
+from theodolite.records import MISSING, Estimate, Remedy, Run, Series, Status, Survey, Trials
+
+_BLOCKS = 12
+"""The trend comes from so many blocks: successive losses of one run are not independent, blocks nearly are."""
+
+FEWEST_LOSSES = 3 * _BLOCKS
+"""With fewer recorded losses the blocks are too short to tell a trend from scatter."""
+
+
+@dataclass(frozen=True)
+class History:
+    """How the training loss went.
+
+    Attributes:
+        steps: Optimizer steps of the run.
+        start: Mean training loss over the first hundredth of the run.
+        later: Mean training loss over the last quarter.
+        fallen: Share of the excess over the floor that falls while the age of the run doubles, from a straight line
+            through the logarithms of excess and step over the last three quarters.
+        nonfinite: How many recorded losses are not finite.
+        first_nonfinite: The first such step; 0 if none.
+        rise: Least of the last three losses before that step, over the median before: how far it had grown.
+    """
+
+    steps: int
+    start: Estimate = MISSING
+    later: Estimate = MISSING
+    fallen: Estimate = MISSING
+    nonfinite: int = 0
+    first_nonfinite: int = 0
+    rise: float = math.nan
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Everything that a verdict may rest on.
+
+    Attributes:
+        history: How the training loss went.
+        survey: What was found at the end; None if nobody looked.
+        remedies: The cures that were tried.
+        floor: The least value that the loss can have, as far as known.
+    """
+
+    history: History
+    survey: Survey | None
+    remedies: tuple[Remedy, ...]
+    floor: float
+
+    @property
+    def excess(self) -> float:
+        """How far the loss is above its floor: at the survey if there is one, else over the last window."""
+        loss = self.survey.loss if self.survey is not None and self.survey.loss.is_finite else self.history.later
+        return loss.value - self.floor
+
+    @property
+    def initial_excess(self) -> float:
+        """How far the loss was above its floor at the start."""
+        return self.history.start.value - self.floor
+
+    def share(self, gain: Estimate) -> Estimate:
+        """A gain as a share of the excess loss; missing where there is no excess."""
+        scale = self.excess
+        return Estimate(gain.value / scale, gain.error / scale, gain.count) if scale > 0 else MISSING
+
+    def remedy(self, name: str) -> Remedy | None:
+        """One of the tried cures."""
+        return next((remedy for remedy in self.remedies if remedy.name == name), None)
+
+
+def gather(run: Run) -> Evidence:
+    """Read the evidence from the record of a run.
+
+    Args:
+        run: The run.
+
+    Returns:
+        The evidence.
+
+    Raises:
+        RunError: If the run cannot be read.
+    """
+    floor = float(run.metadata.get("floor") or 0.0)
+    trials: Trials | None = run.result("Trials")
+    remedies = trials.remedies if trials is not None else ()
+    return Evidence(history(run.series("loss"), run.num_steps, floor), run.result("Survey"), remedies, floor)
+
+
+def history(losses: Series, steps: int, floor: float) -> History:
+    """How the training loss went.
+
+    Args:
+        losses: The recorded mini-batch losses.
+        steps: Optimizer steps of the run.
+        floor: The least value that the loss can have.
+
+    Returns:
+        The history; windows are missing with fewer than 40 finite losses.
+    """
+    finite = np.isfinite(losses.values)
+    bad = np.flatnonzero(~finite)
+    first = int(losses.steps[bad[0]]) if bad.size else 0
+    rise = _rise(losses.values[: bad[0]]) if bad.size else math.nan
+    seen = History(steps, nonfinite=int(bad.size), first_nonfinite=first, rise=rise)
+    at, values = losses.steps[finite], losses.values[finite]
+    if values.size == 0:
+        return seen
+    start = Estimate.mean_of(values[: max(1, values.size // 100)])
+    if values.size < FEWEST_LOSSES:
+        return replace(seen, start=start)
+    later = Estimate.mean_of(values[at > 0.75 * at[-1]])
+    fallen = _fallen(at.astype(np.float64), values - floor)
+    return replace(seen, start=start, later=later, fallen=fallen)
+
+
+def _fallen(steps: Float[np.ndarray, "points"], excess: Float[np.ndarray, "points"]) -> Estimate:
+    """Share of the excess that falls while the age doubles: 1 − 2^b, b being the slope of log excess over log step.
+
+    Blocks are even in the logarithm of the step, from a quarter of the run to its end, and weigh alike.
+
+    Returns:
+        The share; missing if most blocks are empty, or one lies at or below the floor.
+    """
+    edges = np.geomspace(steps[-1] / 4, steps[-1], _BLOCKS + 1)
+    inside = [(steps > low) & (steps <= high) for low, high in pairwise(edges)]
+    means = [(float(np.log(steps[part]).mean()), float(excess[part].mean())) for part in inside if part.any()]
+    if len(means) < _BLOCKS // 2 or any(height <= 0 for _, height in means):
+        return MISSING
+    x, y = np.array(means).T
+    x, y = x - x.mean(), np.log(y)
+    slope = float(x @ y / (x @ x))
+    residual = y - y.mean() - slope * x
+    error = math.sqrt(float(residual @ residual) / (len(y) - 2) / float(x @ x))
+    left = 2.0**slope
+    return Estimate(1 - left, math.log(2) * left * error, len(y))
+
+
+def _rise(before: Float[np.ndarray, "points"]) -> float:
+    """How far the loss had grown in the last steps before it was not finite, over its median."""
+    if before.size < 3:
+        return math.nan
+    median = float(np.median(before))
+    return float(before[-3:].min() / median) if median > 0 else math.nan
+
+
+def is_diverged(survey: Survey | None, record: History) -> bool:
+    """Whether the run has ended in losses or parameters that are not finite."""
+    return (survey is not None and survey.status is Status.NONFINITE) or record.nonfinite > 0

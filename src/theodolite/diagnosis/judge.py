@@ -1,0 +1,92 @@
+"""Which obstacle is it? All rules are heard; the one whose removal would gain most is named."""
+
+import math
+
+from theodolite.diagnosis.evidence import Evidence, gather
+from theodolite.diagnosis.rules import RULES
+from theodolite.diagnosis.words import summary
+from theodolite.records import OBSTACLES, UNDETERMINED, Diagnosis, Finding, Findings, Run, Verdict
+
+_SCORES = {Verdict.PRESENT: 1.0, Verdict.UNDETERMINED: 0.1, Verdict.ABSENT: 0.01}
+_NAMED = 4.0
+"""Weights from verdicts to probabilities: not calibrated, and said to be so."""
+
+_TIES = ("step_too_large", "dead_units", "saddle_point", "gradient_noise", "step_too_small", "plateau", "local_minimum")
+"""Where effects are equal or unknown, the more specific obstacle goes first."""
+
+
+def diagnose(run: Run) -> Diagnosis:
+    """Which obstacle slows a recorded training, from its record alone.
+
+    Args:
+        run: The run. Its survey, where ``Monitor.diagnose`` has made one, and its series are the evidence.
+
+    Returns:
+        The diagnosis; "undetermined" where evidence is missing or weak.
+
+    Raises:
+        RunError: If the run cannot be read.
+
+    Cost: reads the series once; no model is run.
+    """
+    return judge(gather(run), run=str(run.path))
+
+
+def judge(evidence: Evidence, *, run: str = "") -> Diagnosis:
+    """Hear every rule and name the obstacle.
+
+    Args:
+        evidence: The evidence.
+        run: Folder of the run, to be kept in the diagnosis.
+
+    Returns:
+        The diagnosis.
+    """
+    findings = Findings(tuple(_hear(name, evidence) for name in OBSTACLES))
+    present = [finding for finding in findings if finding.verdict is Verdict.PRESENT and finding.obstacle != "none"]
+    ranked = sorted(present, key=_rank)
+    if findings["none"].verdict is Verdict.PRESENT:
+        obstacle, secondary = "none", ranked
+    elif ranked and (findings["none"].verdict is Verdict.ABSENT or _is_told_by_survey(ranked[0])):
+        obstacle, secondary = ranked[0].obstacle, ranked[1:]
+    else:
+        obstacle, secondary = UNDETERMINED, ranked
+    named = None if obstacle == UNDETERMINED else findings[obstacle]
+    others = tuple(finding.obstacle for finding in secondary)
+    survey = evidence.survey
+    return Diagnosis(
+        obstacle=obstacle,
+        probabilities=_probabilities(findings, obstacle),
+        findings=findings,
+        remedies=evidence.remedies,
+        summary=summary(obstacle, named, others),
+        secondary=others,
+        calibrated=False,
+        run=run,
+        notes=survey.notes if survey is not None else ("no survey was made: judged from the series alone",),
+    )
+
+
+def _hear(name: str, evidence: Evidence) -> Finding:
+    """The finding of a rule; undetermined for an obstacle that has no rule yet."""
+    if name in RULES:
+        return RULES[name](evidence)
+    return Finding(name, Verdict.UNDETERMINED, missing="a rule for this obstacle: it is not judged yet")
+
+
+def _rank(finding: Finding) -> tuple[float, int]:
+    """Greatest effect first, then the more specific."""
+    effect = finding.effect.value if finding.effect.is_finite else 0.0
+    return -round(effect, 3), _TIES.index(finding.obstacle) if finding.obstacle in _TIES else len(_TIES)
+
+
+def _is_told_by_survey(finding: Finding) -> bool:
+    """Whether a finding stands without a trend of the loss: its effect was measured, and is large."""
+    return finding.effect.is_above(0.1)
+
+
+def _probabilities(findings: Findings, obstacle: str) -> dict[str, float]:
+    """Weights of the verdicts, normalised."""
+    weights = {f.obstacle: _SCORES[f.verdict] * (_NAMED if f.obstacle == obstacle else 1.0) for f in findings}
+    total = math.fsum(weights.values())
+    return {name: weight / total for name, weight in weights.items()}

@@ -1,0 +1,77 @@
+"""How is a verdict said in words?"""
+
+import math
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from theodolite.records import Estimate, Finding
+
+NAMES: Mapping[str, str] = MappingProxyType(
+    {
+        "none": "nothing stands in the way",
+        "step_too_small": "the step is too small",
+        "step_too_large": "the step is too large",
+        "ill_conditioning": "no single step size fits",
+        "gradient_noise": "the batch gradient is mostly noise",
+        "saddle_point": "a saddle point",
+        "local_minimum": "a local minimum",
+        "plateau": "a plateau",
+        "cliff": "a cliff",
+        "no_minimum": "there is no minimum to arrive at",
+        "nonlocal_structure": "local information misleads",
+        "overfitting": "the training loss is no longer the point",
+        "dead_units": "dead units",
+        "undetermined": "undetermined",
+    }
+)
+"""Each obstacle in plain words."""
+
+EXPLANATIONS: Mapping[str, str] = MappingProxyType(
+    {
+        "none": "The loss falls at a useful rate for the age of the run, or has arrived at its floor.",
+        "step_too_small": "The direction of the steps is fine; their length is not. Longer steps gain many times more.",
+        "step_too_large": "Steps overshoot: they raise even the loss of the batch that they were made from.",
+        "gradient_noise": "Steps help their own batch and little else: the gradient of one batch is mostly noise.",
+        "saddle_point": "The gradient has all but vanished, but this is no minimum: there is a direction of negative "
+        "curvature, and following it gains.",
+        "local_minimum": "No move along gradient or curvature gains anything: the training sits at a minimum above the "
+        "floor.",
+        "plateau": "Gradient and curvature have vanished: there is nothing here that a local method could follow.",
+        "dead_units": "Units of a hidden layer are zero on every example and get no gradient: they cannot come back by "
+        "themselves.",
+        "undetermined": "The evidence names no obstacle.",
+    }
+)
+"""What each verdict means."""
+
+
+def number(estimate: Estimate) -> str:
+    """An estimate in three significant digits, with its error if it is known."""
+    if not math.isfinite(estimate.value):
+        return "not measured" if math.isnan(estimate.value) else f"{estimate.value:+}".strip("+")
+    error = f" ± {estimate.error:.1g}" if math.isfinite(estimate.error) and estimate.error > 0 else ""
+    return f"{estimate.value:.3g}{error}"
+
+
+def percent(value: float) -> str:
+    """A share in per cent; "?" if it is not known."""
+    return f"{100 * value:.3g} %" if math.isfinite(value) else "?"
+
+
+def summary(obstacle: str, finding: Finding | None, secondary: tuple[str, ...]) -> str:
+    """The verdict in a few sentences.
+
+    Args:
+        obstacle: The obstacle, or "undetermined".
+        finding: The finding on it; None if undetermined.
+        secondary: Other obstacles that are present.
+
+    Returns:
+        Sentences, filled with the finding's numbers.
+    """
+    parts = [EXPLANATIONS.get(obstacle, NAMES.get(obstacle, obstacle))]
+    if finding is not None:
+        parts += [text[:1].upper() + text[1:] + "." for text in finding.evidence]
+    if secondary:
+        parts.append("Also present: " + ", ".join(NAMES[name] for name in secondary) + ".")
+    return " ".join(parts)
