@@ -9,30 +9,39 @@ from importlib.metadata import version as _version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from theodolite.diagnosis import diagnose
     from theodolite.landscape import line
     from theodolite.linalg import hessian, largest_eigenvalues, smallest_eigenvalues
+    from theodolite.monitor import Monitor
     from theodolite.objective import Objective
+    from theodolite.pages import report
     from theodolite.records import Run
 
 __version__ = _version("theodolite")
 
 # Name -> the room that exports it. A public name never equals the name of a room: importing the room would hide it.
 _HOMES = {
+    "Monitor": "theodolite.monitor",
     "Objective": "theodolite.objective",
     "Run": "theodolite.records",
+    "diagnose": "theodolite.diagnosis",
     "hessian": "theodolite.linalg",
     "largest_eigenvalues": "theodolite.linalg",
     "line": "theodolite.landscape",
+    "report": "theodolite.pages",
     "smallest_eigenvalues": "theodolite.linalg",
 }
 
 __all__ = [
+    "Monitor",
     "Objective",
     "Run",
     "__version__",
+    "diagnose",
     "hessian",
     "largest_eigenvalues",
     "line",
+    "report",
     "smallest_eigenvalues",
 ]
 

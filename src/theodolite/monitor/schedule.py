@@ -1,0 +1,76 @@
+"""When is a measurement affordable? A purse for each, filled by training time, emptied by measuring time."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+_MEMORY = 0.7
+"""Weight of the past in the running price of a measurement."""
+
+
+@dataclass
+class _Purse:
+    share: float
+    price_in_steps: float
+    seconds: float = 0.0
+    price: float | None = None
+
+
+class Schedule:
+    """Decides what may be measured so that all together takes a share of the training time.
+
+    Each measurement earns its share of ``budget`` × training time, and is made when its purse holds its price: the
+    running mean of what it has cost, and before the first time a guess in units of one training step. Whatever is
+    spent beyond the purse is paid back before the next.
+    """
+
+    def __init__(self, budget: float | None, shares: Mapping[str, tuple[float, float]]) -> None:
+        """Open a purse for each measurement.
+
+        Args:
+            budget: Share of training time that all together may take; None: everything, always.
+            shares: For each measurement its share of the budget and its first price, in steps.
+        """
+        self._budget = budget
+        self._purses = {name: _Purse(share, price) for name, (share, price) in shares.items()}
+        self._step_seconds = 0.0
+        self.training = 0.0
+        self.measuring = 0.0
+
+    def earn(self, seconds: float) -> None:
+        """A training step took so many seconds."""
+        self.training += seconds
+        first = self._step_seconds == 0.0
+        self._step_seconds = seconds if first else _MEMORY * self._step_seconds + (1 - _MEMORY) * seconds
+        for purse in self._purses.values():
+            purse.seconds += purse.share * (self._budget or 0.0) * seconds
+
+    def affords(self, name: str) -> bool:
+        """Whether a measurement may be made now."""
+        if self._budget is None:
+            return True
+        purse = self._purses[name]
+        price = purse.price if purse.price is not None else purse.price_in_steps * self._step_seconds
+        return self._step_seconds > 0.0 and purse.seconds >= price
+
+    def pay(self, name: str, seconds: float) -> None:
+        """A measurement took so many seconds."""
+        purse = self._purses[name]
+        purse.seconds -= seconds
+        purse.price = seconds if purse.price is None else _MEMORY * purse.price + (1 - _MEMORY) * seconds
+        self.measuring += seconds
+
+    def charge(self, seconds: float) -> None:
+        """Book-keeping took so many seconds: all purses but that of the loss bear it by their shares.
+
+        Where steps take less than a millisecond book-keeping can eat the whole budget; the loss is then still recorded
+        now and then, since nothing can be said of a run without it.
+        """
+        self.measuring += seconds
+        for name, purse in self._purses.items():
+            if name != "loss":
+                purse.seconds -= purse.share * seconds
+
+    @property
+    def prices(self) -> dict[str, float]:
+        """Seconds that one measurement of each kind takes, as measured; those not made yet are left out."""
+        return {name: purse.price for name, purse in self._purses.items() if purse.price is not None}

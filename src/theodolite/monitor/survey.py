@@ -1,0 +1,297 @@
+"""What is there to be found where the training stands now? The deep probe at the end of a run."""
+
+import logging
+import math
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from theodolite.linalg import extreme_eigenvalues, hessian, krylov_space, saddle_free_step
+from theodolite.monitor.branch import Branch
+from theodolite.monitor.measurements import Bench
+from theodolite.monitor.tape import Precision, Repeat
+from theodolite.objective import Objective, count_examples
+from theodolite.objective.data import Batch
+from theodolite.probes.noise import noise_scale
+from theodolite.probes.progress import progress
+from theodolite.probes.samples import regrouped, weighted_mean
+from theodolite.probes.units import dead_units, layer_norms
+from theodolite.probes.whatifs import Split, best_along, pooled, ratio, rescaled, unit
+from theodolite.records import Estimate, Progress, Status, Survey, WhatIf
+
+_LOG = logging.getLogger(__name__)
+
+PLAIN_STEPS = 16
+"""Plain steps that are followed on a branch."""
+
+_RESCALED_STEPS = 4
+_EIGEN_PRODUCTS = 80
+_KRYLOV_PRODUCTS = 20
+_REACH = 0.1
+"""Moves are scaled by a tenth of ‖θ‖: a change of the weights by ten per cent."""
+
+_GRADIENT_BYTES = 512 * 2**20
+
+
+@dataclass
+class Clock:
+    """How much time is left, and what was left out for lack of it or because it failed."""
+
+    deadline: float
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the time is used up."""
+        return time.perf_counter() > self.deadline
+
+    @contextmanager
+    def part(self, what: str) -> Iterator[None]:
+        """A part of the survey: if it fails, the survey goes on, and says so."""
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - whatever a user's model raises in a probe
+            _LOG.warning("%s could not be measured: %s", what, error)
+            self.notes.append(f"{what} could not be measured: {type(error).__name__}: {str(error)[:200]}")
+
+
+@dataclass(frozen=True, eq=False)
+class Ground:
+    """Where the survey stands, and on what.
+
+    Attributes:
+        bench: The model with its loss.
+        optimizer: The optimizer of the run.
+        theta: The point, shape (n,).
+        step: The optimizer step.
+        split: The held examples in two halves.
+        batches: Batches as the run sees them, of the proposing half.
+        precision: Autocast state of the run.
+        clock: Time that is left.
+    """
+
+    bench: Bench
+    optimizer: torch.optim.Optimizer
+    theta: Float[Tensor, "params"]
+    step: int
+    split: Split
+    batches: tuple[Repeat, ...]
+    precision: Precision
+    clock: Clock
+
+    def generator(self) -> torch.Generator:
+        """A fresh source of randomness, the same at each call."""
+        return torch.Generator(self.theta.device).manual_seed(self.bench.seed)
+
+    def branch(self) -> Branch:
+        """A copy of the training as it stands."""
+        return Branch(self.bench.model, self.optimizer, self.bench.loss, self.bench.params.names)
+
+    def order(self, seed: int) -> Iterator[Repeat]:
+        """The run's batches without end, in a random order."""
+        source = np.random.default_rng((self.bench.seed, seed))
+        while True:
+            for index in source.permutation(len(self.batches)):
+                yield self.batches[index]
+
+
+def split_sample(bench: Bench, sample: Sequence[Batch], precision: Precision, *, is_whole: bool) -> Split:
+    """Held batches as a proposing and a judging half.
+
+    Args:
+        bench: The model with its loss.
+        sample: Batches as the run saw them.
+        precision: Autocast state of the run.
+        is_whole: Whether the sample is all that the run has seen.
+
+    Returns:
+        The halves; both are the same where the run has a single batch.
+    """
+    if len(sample) == 1 and is_whole:
+        whole = bench.objective(list(sample), precision)
+        return Split(whole, whole, True)
+    batches = list(sample) if len(sample) > 1 else regrouped(sample, bench.model, groups=2)
+    halves = (batches[0::2], batches[1::2] or batches)
+    first, second = (bench.objective(regrouped(half, bench.model), precision) for half in halves)
+    return Split(first, second, False)
+
+
+@dataclass(frozen=True, eq=False)
+class Surveyed:
+    """A survey, and the move along the most negative curvature that it found, if any."""
+
+    record: Survey
+    escape: Float[Tensor, "params"] | None = None
+
+
+def survey(ground: Ground) -> Surveyed:
+    """Measure everything local at one point.
+
+    Args:
+        ground: Where, and on what.
+
+    Returns:
+        The survey; what could not be measured is missing in it and told in its notes.
+    """
+    split, theta = ground.split, ground.theta
+    loss = weighted_mean(*split.second.batch_values(theta))
+    gradient = split.first.gradient(theta)
+    examples = sum(count_examples(item.batch) for item in ground.batches)
+    found = Survey(
+        step=ground.step,
+        examples=examples,
+        loss=loss,
+        param_norm=float(theta.double().norm()),
+        grad_norm=float(gradient.double().norm()),
+        batch=examples / len(ground.batches),
+    )
+    if not (loss.is_finite and math.isfinite(found.grad_norm)):
+        return Surveyed(replace(found, status=Status.NONFINITE))
+    parts: dict[str, Any] = {}
+    for what, measure in (
+        ("curvature and moves", _moves),
+        ("gradient noise", _noise),
+        ("hidden units and layers", _units),
+        ("plain steps on a branch", _plain_steps),
+    ):
+        if ground.clock.is_over:
+            ground.clock.notes.append(f"{what}: left out, the time was used up")
+            continue
+        with ground.clock.part(what):
+            parts |= measure(ground, gradient)
+    escape = parts.pop("escape_move", None)
+    return Surveyed(replace(found, **parts, notes=tuple(ground.clock.notes)), escape)
+
+
+def _moves(ground: Ground, gradient: Tensor) -> dict[str, Any]:
+    """Ends of the spectrum, and the moves that gradient and curvature propose."""
+    split, theta = ground.split, ground.theta
+    reach = _REACH * max(float(theta.double().norm()), 1e-3)
+    with hessian(split.first, theta) as op:
+        ends = extreme_eigenvalues(op, rtol=1e-2, max_products=_EIGEN_PRODUCTS, generator=ground.generator())
+        downhill = unit(-gradient)
+        space = None if downhill is None else krylov_space(op, gradient, min(_KRYLOV_PRODUCTS, op.dimension))
+        corrected = None if space is None else unit(saddle_free_step(space))
+        bent = {name: op @ move for name, move in (("g", downhill), ("c", corrected)) if move is not None}
+    top, bottom = float(ends.largest.values[0]), float(ends.smallest.values[0])
+    parts: dict[str, Any] = {
+        "largest": Estimate(top, float(ends.largest.residuals[0])),
+        "smallest": Estimate(bottom, float(ends.smallest.residuals[0])),
+        "flatness": float(gradient.double().norm()) * reach + max(abs(top), abs(bottom)) * reach**2 / 2,
+    }
+    moves: list[WhatIf] = []
+    for name, key, move in (("noise-free gradient", "g", downhill), ("curvature-corrected", "c", corrected)):
+        if move is not None:
+            model = (float(gradient.double() @ move.double()), float(move.double() @ bent[key].double()))
+            moves.append(best_along(split, theta, move, name=name, model=model, reach=reach))
+            if key == "g":
+                parts["gradient_curvature"] = model[1]
+    if bottom < 0:
+        lowest = torch.as_tensor(ends.smallest.vectors[:, 0]).to(theta)
+        lowest = -lowest if float(gradient.double() @ lowest.double()) > 0 else lowest
+        moves += _escapes(ground, gradient, lowest, bottom=bottom, reach=reach)
+        length = moves[-2].length
+        parts["escape"] = float(gradient.double().norm()) / (-bottom * length) if length > 0 else math.inf
+        parts["escape_move"] = length * lowest if length > 0 else None
+    return parts | {"what_ifs": tuple(moves)}
+
+
+def _escapes(ground: Ground, gradient: Tensor, lowest: Tensor, *, bottom: float, reach: float) -> list[WhatIf]:
+    """The move along the most negative curvature, and a random kick of the same length as control."""
+    slope = float(gradient.double() @ lowest.double())
+    escape = best_along(
+        ground.split, ground.theta, lowest, name="negative curvature", model=(slope, bottom), reach=reach
+    )
+    noise = torch.randn(lowest.shape, generator=ground.generator(), device=lowest.device, dtype=torch.float32)
+    kick = unit(noise.to(lowest))
+    assert kick is not None
+    here = ground.split.second.batch_values(ground.theta)
+    gain = ground.split.gain(here, ground.theta + escape.length * kick)
+    return [escape, WhatIf("random kick", gain, escape.length)]
+
+
+def _noise(ground: Ground, gradient: Tensor) -> dict[str, Any]:
+    """Gradient noise scale over the groups of the proposing half."""
+    batches = regrouped([item.batch for item in ground.batches], ground.bench.model)
+    most = max(3, _GRADIENT_BYTES // (gradient.nbytes or 1))
+    return {"noise_scale": noise_scale(ground.bench.objective(batches[:most], ground.precision), ground.theta)}
+
+
+def _units(ground: Ground, gradient: Tensor) -> dict[str, Any]:
+    """Dead units, parameters without any gradient, and how gradients scale over depth."""
+    params, first = ground.bench.params, ground.split.first
+    dead = dead_units(first, ground.bench.model, ground.theta)
+    squares = np.zeros(len(params.sizes))
+    counted = 0
+    for count, batch_gradient in first.batch_gradients(ground.theta):
+        squares += count * layer_norms(params.unflatten(batch_gradient)) ** 2
+        counted += count
+    weights = np.array([tensor.ndim >= 2 for tensor in params.tensors])
+    scales = np.sqrt(squares / max(1, counted)) * layer_norms(params.unflatten(ground.theta))
+    live = scales[weights & (squares > 0)]
+    sizes = np.array(params.sizes, np.float64)
+    return {
+        "dead_fraction": dead.overall,
+        "dead_worst": dead.worst,
+        "dead_layer": dead.layers[int(np.argmax(dead.fractions))] if dead.layers else "",
+        "blocked": float(sizes[squares == 0].sum() / sizes.sum()),
+        "depth_ratio": float(live.min() / live.max()) if live.size > 1 and live.max() > 0 else math.nan,
+    }
+
+
+@dataclass(frozen=True, eq=False)
+class _Followed:
+    """One plain step on the branch."""
+
+    theta: Tensor
+    delta: Tensor
+    budget: Progress
+    own_gain: float
+
+
+def _plain_steps(ground: Ground, gradient: Tensor) -> dict[str, Any]:
+    """Follow plain steps on a branch, with the full progress budget of each."""
+    branch, order = ground.branch(), ground.order(0)
+    followed: list[_Followed] = []
+    for index in range(PLAIN_STEPS):
+        if ground.clock.is_over and len(followed) >= 3:
+            ground.clock.notes.append(f"plain steps: {index} of {PLAIN_STEPS}, the time was used up")
+            break
+        followed.append(_follow(ground, branch, next(order), index))
+    budgets = [one.budget for one in followed]
+    names = ("promise", "noise", "curvature", "higher_order", "delivered")
+    parts: dict[str, Any] = {name: pooled([getattr(b, name) for b in budgets]) for name in names}
+    slope = pooled([Estimate(b.promise.value - b.noise.value, b.noise.error) for b in budgets])
+    chosen = followed[:: max(1, len(followed) // _RESCALED_STEPS)][:_RESCALED_STEPS]
+    uphill = [float(one.own_gain < 0) for one in followed]
+    cosines = [_cosine(a.delta, b.delta) for a, b in pairwise(followed)]
+    return parts | {
+        "steps": len(followed),
+        "noise_share": ratio([b.noise.value for b in budgets], [b.promise.value for b in budgets]),
+        "own_uphill": Estimate.mean_of(uphill),
+        "own_gain": Estimate.mean_of([one.own_gain for one in followed]),
+        "cosine": Estimate.mean_of(cosines),
+        "rescaled": rescaled(ground.split, [(one.theta, one.delta) for one in chosen], slope),
+    }
+
+
+def _follow(ground: Ground, branch: Branch, item: Repeat, seed: int) -> _Followed:
+    before = branch.params.point()
+    state = branch.step([item], seed)
+    after = branch.params.point()
+    own: Objective = ground.bench.repeat((Repeat(item.batch, state, item.precision),))
+    budget = progress(own, ground.split.second, before, after)
+    return _Followed(before, after - before, budget, own.value(before) - own.value(after))
+
+
+def _cosine(one: Tensor, other: Tensor) -> float:
+    lengths = float(one.double().norm()) * float(other.double().norm())
+    return float(one.double() @ other.double()) / lengths if lengths > 0 else math.nan
