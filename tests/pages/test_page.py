@@ -6,6 +6,7 @@ import json
 import re
 from html.parser import HTMLParser
 
+import numpy as np
 import pytest
 
 import synthetic
@@ -14,7 +15,7 @@ from theodolite.pages import report
 from theodolite.pages.plotly_charts import plotly_chart
 from theodolite.pages.tables import MOST_ROWS, chart_tables, event_table, facts
 from theodolite.plots import Absent, charts
-from theodolite.plots.marks import Chart, Marks
+from theodolite.plots.marks import Axis, Chart, Marks, Points
 from theodolite.records.obstacles import OBSTACLES
 from theodolite.records.run import Run
 from theodolite.records.writer import RunWriter
@@ -214,3 +215,11 @@ def test_many_events_are_counted(tmp_path):
     assert len(table.rows) == 100
     assert "100 of 150" in table.caption
     assert table.rows[3] == ("3", "not finite", "what: loss")
+
+
+def test_an_unknown_error_has_no_bar_and_one_beyond_zero_ends_at_the_axis():
+    axis = Axis("y", "", "log", (0.1, 10.0))
+    points = Points("p", np.asarray([1.0, 2, 3]), np.ones(3), np.asarray([np.nan, 0.5, 2.0]))
+    bars = plotly_chart(Chart("c", "t", "", "", Axis("x"), axis, (points,)))["data"][0]["error_y"]
+    assert bars["arrayminus"] == [None, 0.5, 0.9]
+    assert bars["array"] == [None, 0.5, 2.0]

@@ -12,7 +12,7 @@ from theodolite.plots.curvature import is_plain_sgd, marks_eigenvalues, marks_no
 from theodolite.plots.labels import end_labels
 from theodolite.plots.lines import marks_straight
 from theodolite.plots.losses import marks_gradient, marks_loss
-from theodolite.plots.marks import Axis, Band, Bars, Curve, Label, Level, Marks, Points, Span
+from theodolite.plots.marks import Axis, Band, Bars, Curve, Label, Level, Marks, Points, Span, Whiskers
 from theodolite.plots.progress import marks_fresh, marks_progress
 from theodolite.plots.steps import marks_best_scale, marks_step_size
 from theodolite.records.results import Line
@@ -49,7 +49,7 @@ def test_an_empty_run_says_what_is_missing_and_how_to_get_it(runs):
         assert "onitor" in chart.reason
     budget = marks_budget(runs["empty"])
     assert isinstance(budget, Absent)
-    assert "promise, delivered, noise, curvature, higher_order were not measured" in budget.reason
+    assert "Not measured in this run: promise, delivered, noise, curvature, higher_order." in budget.reason
 
 
 def test_the_parts_of_the_budget_add_up_to_the_promise(runs):
@@ -57,7 +57,10 @@ def test_the_parts_of_the_budget_add_up_to_the_promise(runs):
     assert [one.name for one in bars] == ["delivered", "noise", "curvature", "higher order"]
     np.testing.assert_allclose(sum(one.height for one in bars), 1.0, rtol=1e-9)
     assert len(bars[0].x) == 60
-    assert np.all(np.isfinite(bars[0].error))
+    whiskers = layers(marks_budget(runs["healthy"]), Whiskers)[0]
+    np.testing.assert_array_equal(whiskers.y, bars[0].height)
+    np.testing.assert_array_equal(whiskers.error, bars[0].error)
+    assert np.all(whiskers.error > 0)
 
 
 def test_negative_parts_hang_below_zero_and_do_not_overlap(runs):

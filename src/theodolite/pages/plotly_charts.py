@@ -10,7 +10,7 @@ from typing import Any, assert_never
 import numpy as np
 
 from theodolite.plots.labels import EndLabel, end_labels, stacked
-from theodolite.plots.marks import Axis, Band, Bars, Chart, Curve, Label, Level, Marks, Points, Span
+from theodolite.plots.marks import Axis, Band, Bars, Chart, Curve, Label, Level, Marks, Points, Span, Whiskers
 from theodolite.plots.palette import STYLES, Style
 from theodolite.plots.scales import forward, number, ticks
 
@@ -49,7 +49,7 @@ def values(numbers: Iterable[float]) -> list[float | None]:
     return [float(f"{value:.6g}") if math.isfinite(value) else None for value in map(float, numbers)]
 
 
-def _traces(chart: Chart, layer: Curve | Points | Band | Bars | Marks) -> list[dict[str, Any]]:
+def _traces(chart: Chart, layer: Curve | Points | Band | Bars | Whiskers | Marks) -> list[dict[str, Any]]:
     match layer:
         case Curve():
             return [_curve(chart, layer)]
@@ -59,6 +59,8 @@ def _traces(chart: Chart, layer: Curve | Points | Band | Bars | Marks) -> list[d
             return _band(chart, layer)
         case Bars():
             return [_bars(layer)]
+        case Whiskers():
+            return _whiskers(layer)
         case Marks():
             return [_marks(layer)]
         case _:
@@ -98,7 +100,7 @@ def _points(chart: Chart, layer: Points) -> dict[str, Any]:
     look = STYLES[layer.role]
     low, high = layer.y - layer.error, layer.y + layer.error
     if chart.y.scale == "log":
-        low = np.where(low > 0, low, np.minimum(layer.y, chart.y.limits[0]))
+        low = np.where(low <= 0, np.minimum(layer.y, chart.y.limits[0]), low)  # an unknown error stays NaN: no bar
     at, below, above = (forward(chart.y, y) if chart.y.scale == "symlog" else y for y in (layer.y, low, high))
     texts = [
         f"{number(y)} ± {number(e, 2)}" if math.isfinite(e) else number(y)
@@ -145,7 +147,7 @@ def _bars(layer: Bars) -> dict[str, Any]:
     ]
     pattern = {"shape": _PATTERNS[look.hatch], "fgcolor": "@paper", "fgopacity": 0.8, "size": 7, "solidity": 0.2}
     pattern |= {"fillmode": "overlay"}
-    trace = {
+    return {
         "type": "bar",
         "name": layer.name,
         "x": values(layer.x),
@@ -156,9 +158,19 @@ def _bars(layer: Bars) -> dict[str, Any]:
         "hovertemplate": _HOVER,
         "marker": {"color": f"@{layer.role}", "line": {"width": 0}, "pattern": pattern},
     }
-    if np.isfinite(layer.error).any():
-        trace["error_y"] = {"type": "data", "array": values(layer.error), "color": "@ink", "thickness": 1.2, "width": 0}
-    return trace
+
+
+def _whiskers(layer: Whiskers) -> list[dict[str, Any]]:
+    """Bars in ink on a halo of the ground, so that they are seen on any colour."""
+    common = {
+        "type": "scatter", "mode": "markers", "x": values(layer.x), "y": values(layer.y), "hoverinfo": "skip",
+        "showlegend": False, "name": f"{layer.name} ± standard error", "marker": {"size": 0.1, "color": "@ink"},
+    }  # fmt: skip
+    bars = {"type": "data", "array": values(layer.error), "width": 0}
+    return [
+        common | {"error_y": bars | {"color": colour, "thickness": thickness}}
+        for colour, thickness in (("@paper", 3.2), ("@ink", 1.3))
+    ]
 
 
 def _marks(layer: Marks) -> dict[str, Any]:
@@ -207,11 +219,10 @@ def _plain(text: str) -> str:
 
 
 def _end_note(label: EndLabel) -> dict[str, Any]:
-    colour = f"@{label.role}" if label.role else "@ink"
     return {
-        "name": "end" if label.role else "level", "xref": "paper", "yref": "paper", "x": 1.008, "y": label.place, "text": _plain(label.text),
-        "showarrow": False, "xanchor": "left", "yanchor": "middle", "align": "left",
-        "font": {"size": 12, "color": colour},
+        "name": "end" if label.role else "level", "text": _plain(label.text), "xref": "paper", "yref": "paper",
+        "x": 1.008, "y": label.place, "xanchor": "left", "yanchor": "middle", "align": "left", "showarrow": False,
+        "font": {"size": 12, "color": f"@{label.role}" if label.role else "@ink"},
     }  # fmt: skip
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from theodolite.plots.marks import Band, Bars, Chart, Curve, Label, Layer, Level, Marks, Points, Span
+from theodolite.plots.marks import Band, Bars, Chart, Curve, Label, Layer, Level, Marks, Points, Span, Whiskers
 from theodolite.plots.scales import number
 from theodolite.records.run import Event, Run
 
@@ -57,7 +57,7 @@ def _column(layer: Layer) -> tuple[np.ndarray, str, list[str], np.ndarray] | Non
             return layer.x, layer.name, _with_errors(layer.height, layer.error), layer.height
         case Marks():
             return layer.x, "not drawn at its place", [layer.reason] * int(layer.x.size), np.zeros(layer.x.size)
-        case Band() | Level() | Span() | Label():
+        case Band() | Whiskers() | Level() | Span() | Label():
             return None
 
 

@@ -13,7 +13,21 @@ from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
 from theodolite.plots.gallery import charts
 from theodolite.plots.labels import end_labels, stacked
-from theodolite.plots.marks import Absent, Axis, Band, Bars, Chart, Curve, Label, Layer, Level, Marks, Points, Span
+from theodolite.plots.marks import (
+    Absent,
+    Axis,
+    Band,
+    Bars,
+    Chart,
+    Curve,
+    Label,
+    Layer,
+    Level,
+    Marks,
+    Points,
+    Span,
+    Whiskers,
+)
 from theodolite.plots.palette import STYLES, Style
 from theodolite.plots.scales import backward, forward, ticks
 from theodolite.records.run import Run
@@ -128,6 +142,9 @@ def _draw(ax: Axes, layer: Layer) -> None:
             _draw_points(ax, layer)
         case Bars():
             _draw_bars(ax, layer)
+        case Whiskers():
+            ax.errorbar(layer.x, layer.y, layer.error, fmt="none", ecolor="white", elinewidth=2.6)
+            ax.errorbar(layer.x, layer.y, layer.error, fmt="none", ecolor=_INK, elinewidth=1.1)
         case Level():
             ax.axhline(layer.value, color=_INK, linewidth=0.8, alpha=0.7)
         case Span():
@@ -181,10 +198,6 @@ def _draw_bars(ax: Axes, layer: Bars) -> None:
         hatch=look.hatch or None,
         label=layer.name,
     )
-    known = np.isfinite(layer.error)
-    if known.any():
-        top = (layer.base + layer.height)[known]
-        ax.errorbar(layer.x[known], top, layer.error[known], fmt="none", ecolor=_INK, elinewidth=0.9)
 
 
 def _dash(look: Style) -> str | tuple[int, tuple[int, ...]]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float
 
-from theodolite.plots.marks import Absent, Axis, Bars, Chart, Level, Marks, Role
+from theodolite.plots.marks import Absent, Axis, Bars, Chart, Level, Marks, Role, Whiskers
 from theodolite.plots.reading import (
     Windows,
     aligned,
@@ -77,7 +77,7 @@ def marks_budget(run: Run) -> Chart | Absent:
         "or gained beyond the promise. Whiskers: one standard error of the delivered share.",
         step_axis(run),
         Axis("share of the promise", "", "linear", _limits(reach)),
-        (*bars, Level("the promise", 1.0), Level("", 0.0), *edges),
+        (*bars, _whiskers(bars[0]), Level("the promise", 1.0), Level("", 0.0), *edges),
         (f"{steps.size} measured steps in {len(split.cut.members)} windows.", *notes_of(edges)),
     )
 
@@ -102,6 +102,12 @@ def _stack(split: _Split) -> tuple[Bars, ...]:
         error = _share_error(split)[kept] if series == "delivered" else np.full(base.size, np.nan)
         bars.append(Bars(words, split.cut.centers[kept], split.cut.widths[kept], base, height, error, role))
     return tuple(bars)
+
+
+def _whiskers(delivered: Bars) -> Whiskers:
+    known = np.isfinite(delivered.error)
+    ends = delivered.base + delivered.height
+    return Whiskers("delivered", delivered.x[known], ends[known], delivered.error[known])
 
 
 def _share_error(split: _Split) -> np.ndarray:

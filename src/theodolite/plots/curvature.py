@@ -131,7 +131,11 @@ def marks_noise_scale(run: Run) -> Chart | Absent:
     typical = number(float(np.median(recent)), 2) if recent.size else ""
     batch = run.metadata.get("batch_size")
     levels = (Level("batch size", float(batch)),) if isinstance(batch, int | float) and batch > 0 else ()
-    drawn = [placed, *(np.asarray([level.value]) for level in levels)]
+    drawn = [
+        placed,
+        placed + np.where(np.isfinite(error), error, 0.0),
+        *(np.asarray([level.value]) for level in levels),
+    ]
     layers = (
         (measured("noise scale", x, placed, error, role=Role.MAIN),)
         if np.isfinite(placed).sum() <= MAX_WINDOWS

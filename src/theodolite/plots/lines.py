@@ -99,5 +99,5 @@ def marks_straight(run: Run) -> Chart | Absent:
     return Absent(
         "line",
         "Loss along the straight line from start to end",
-        "Not drawn: no line was measured in this run. monitor.diagnose() measures it at the end of a training.",
+        "Not measured in this run: a line. monitor.diagnose() measures it at the end of a training.",
     )

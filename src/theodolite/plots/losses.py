@@ -4,6 +4,7 @@ import numpy as np
 
 from theodolite.plots.marks import Absent, Chart, Curve, Layer, Role
 from theodolite.plots.reading import (
+    MAX_POINTS,
     lacking,
     late,
     notes_of,
@@ -68,7 +69,7 @@ def _mean(steps: np.ndarray, loss: np.ndarray) -> tuple[Curve, ...]:
 
 def _thinned(size: int, layer: Layer) -> tuple[str, ...]:
     drawn = layer.x.size if isinstance(layer, Curve) else size
-    if drawn >= size:
+    if size <= MAX_POINTS:
         return ()
     return (f"{drawn} of {size} values drawn: of each stretch the first, last, least and greatest.",)
 

@@ -95,7 +95,10 @@ class Points:
 
 @dataclass(frozen=True, eq=False)
 class Bars:
-    """One part of a stack of bars: from ``base`` to ``base + height``, which may be negative."""
+    """One part of a stack of bars: from ``base`` to ``base + height``, which may be negative.
+
+    Its errors are told on hovering and in the table; a layer of :class:`Whiskers` draws them.
+    """
 
     name: str
     x: Float[np.ndarray, "points"]
@@ -104,6 +107,16 @@ class Bars:
     height: Float[np.ndarray, "points"]
     error: Float[np.ndarray, "points"]
     role: Role = Role.MAIN
+
+
+@dataclass(frozen=True, eq=False)
+class Whiskers:
+    """Error bars alone, drawn over what they belong to; they have no name in the picture."""
+
+    name: str
+    x: Float[np.ndarray, "points"]
+    y: Float[np.ndarray, "points"]
+    error: Float[np.ndarray, "points"]
 
 
 @dataclass(frozen=True)
@@ -151,7 +164,7 @@ class Marks:
     count: int
 
 
-Layer = Curve | Band | Points | Bars | Level | Span | Label | Marks
+Layer = Curve | Band | Points | Bars | Whiskers | Level | Span | Label | Marks
 
 
 @dataclass(frozen=True, eq=False)

@@ -94,7 +94,8 @@ def _compared(
         mean, error = window_means(y, cut, own)
         layers += [*error_band(name, cut.centers, mean, error, role=role)]
         layers += [measured(name, cut.centers, mean, error, role=role)]
-        means.append(mean)
+        reach = np.where(np.isfinite(error), error, 0.0)
+        means += [mean - reach, mean + reach]
     return Chart(
         words.name,
         words.title,

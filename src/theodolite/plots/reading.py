@@ -55,9 +55,8 @@ def lacking(run: Run, name: str, title: str, needs: tuple[str, ...]) -> Absent |
     missing = [one for one in needs if len(run.series(one)) == 0]
     if not missing:
         return None
-    listed, have = ", ".join(missing), "was" if len(missing) == 1 else "were"
     advice = "Monitor records them on its schedule; budget=None measures at every step."
-    return Absent(name, title, f"Not drawn: {listed} {have} not measured in this run. {advice}")
+    return Absent(name, title, f"Not measured in this run: {', '.join(missing)}. {advice}")
 
 
 def late(steps: np.ndarray) -> np.ndarray:

@@ -9,7 +9,21 @@ from typing import assert_never
 import numpy as np
 
 from theodolite.plots.labels import end_labels, stacked
-from theodolite.plots.marks import Absent, Band, Bars, Chart, Curve, Label, Layer, Level, Marks, Points, Role, Span
+from theodolite.plots.marks import (
+    Absent,
+    Band,
+    Bars,
+    Chart,
+    Curve,
+    Label,
+    Layer,
+    Level,
+    Marks,
+    Points,
+    Role,
+    Span,
+    Whiskers,
+)
 from theodolite.plots.palette import STYLES
 from theodolite.plots.scales import fraction, ticks
 
@@ -86,6 +100,8 @@ def _layer(chart: Chart, layer: Layer) -> str:
             text = _bars(chart, layer)
         case Band():
             text = _band(chart, layer)
+        case Whiskers():
+            text = _whiskers(chart, layer)
         case Level():
             y = float(_y(chart, layer.value))
             text = f'<path d="M{_LEFT} {y:.1f}H{_WIDTH - _RIGHT}" stroke="currentColor" opacity=".6"/>'
@@ -104,6 +120,13 @@ def _band(chart: Chart, layer: Band) -> str:
     x = np.concatenate([_x(chart, layer.x), _x(chart, layer.x)[::-1]])
     y = np.concatenate([_y(chart, _floor(chart, layer.low)), _y(chart, layer.high)[::-1]])
     return f'<path d="{_path(x, y)}Z" style="fill:{_colour(layer.role)}" opacity=".18"/>'
+
+
+def _whiskers(chart: Chart, layer: Whiskers) -> str:
+    low, high = _y(chart, layer.y - layer.error), _y(chart, layer.y + layer.error)
+    path = "".join(f"M{x:.1f} {u:.1f}V{v:.1f}" for x, u, v in zip(_x(chart, layer.x), low, high, strict=True))
+    halo = f'<path d="{path}" style="stroke:var(--paper, #fff)" stroke-width="3.2"/>'
+    return f'{halo}<path d="{path}" stroke="currentColor" stroke-width="1.3"/>'
 
 
 def _span(chart: Chart, layer: Span) -> str:
@@ -188,11 +211,7 @@ def _bars(chart: Chart, layer: Bars) -> str:
         f'<rect width="6" height="6" style="fill:{_colour(layer.role)}"/>'
         f'<path d="{lines}" stroke="#fff" stroke-width="1" opacity=".75"/></pattern>'
     )
-    known = np.isfinite(layer.error)
-    top = (layer.base + layer.height)[known]
-    low, high = _y(chart, top - layer.error[known]), _y(chart, top + layer.error[known])
-    bars = "".join(f"M{x:.1f} {u:.1f}V{v:.1f}" for x, u, v in zip(_x(chart, layer.x[known]), low, high, strict=True))
-    return f'{pattern}<path d="{boxes}" fill="url(#{key})"/><path d="{bars}" stroke="currentColor"/>'
+    return f'{pattern}<path d="{boxes}" fill="url(#{key})"/>'
 
 
 def _marks(chart: Chart, layer: Marks) -> str:
