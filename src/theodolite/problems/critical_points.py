@@ -7,15 +7,11 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from theodolite.problems.digits import digits, displaced_images
+from theodolite.problems.digits import NUM_TRAINING, digits, displaced_images
 from theodolite.problems.healthy import MOMENTUM, SHAPE
 from theodolite.problems.networks import Displacement, cross_entropy, half_square
 from theodolite.problems.problem import Problem
 from theodolite.problems.recipe import FunctionLoss, Pairing, Perceptron, Recipe, Start, adam, sgd
-
-RANDOM_GUESS = math.log(10)
-"""Cross-entropy of ten equal probabilities: where a classifier of digits sits that has learnt nothing."""
-
 
 LOWER_WELL = 0.15525622983211224
 """Minus the least value of ¼ (x² − 1)² + 0.15 x; a test finds it among the roots of x³ − x + 0.15."""
@@ -107,18 +103,23 @@ SADDLES: tuple[Problem, ...] = (
 """Trainings that start so near a saddle that they do not leave it in time."""
 
 
-_REGISTER = Recipe(
+REGISTRATION = Recipe(
     Start((1.7, 2.3), Displacement),
     sgd(0.05),
     half_square,
     partial(displaced_images, 3, 1, 2),
-    size=1500,
+    size=NUM_TRAINING,
     steps=300,
 )
+"""Images of the digit 3 are to be laid over copies that were moved by one row and two columns."""
+
+ONE_ARC_TOO_FAR = Start((4.3, 2.3), Displacement)
+"""Where the upper arc of the 3 comes to lie on the lower one."""
+
 _WELL = Recipe(Start((-0.6, 1.0, -1.0)), sgd(0.02, momentum=0.9), FunctionLoss(tilted_ridge), steps=300)
 _SINE = Recipe(Start((4.8,), spread=0.01), adam(0.02), FunctionLoss(wave), steps=300)
 LOCAL_MINIMA: tuple[Problem, ...] = (
-    *Pairing(replace(_REGISTER, model=Start((4.3, 2.3), Displacement)), _REGISTER).problems(
+    *Pairing(replace(REGISTRATION, model=ONE_ARC_TOO_FAR), REGISTRATION).problems(
         "minimum-digits",
         "local_minimum",
         title="Images of the digit 3 laid over moved copies, from a start one arc too far",

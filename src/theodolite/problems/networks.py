@@ -1,6 +1,6 @@
 """Which networks are trained, how are they initialised, and with which loss?
 
-Nothing here draws from a global random generator.
+Nothing here moves a global random generator.
 """
 
 import math
@@ -10,14 +10,13 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.nn.utils import skip_init
 
 Pair = tuple[Tensor, Tensor]
 """Inputs and targets of a batch."""
 
 
 def perceptron(widths: Sequence[int], activation: type[nn.Module], *, bias: bool = True) -> nn.Sequential:
-    """A fully connected network, not initialised yet.
+    """A fully connected network; its weights are to be drawn by ``initialise``.
 
     Args:
         widths: Number of inputs, of units in each hidden layer, of outputs.
@@ -28,9 +27,11 @@ def perceptron(widths: Sequence[int], activation: type[nn.Module], *, bias: bool
         Linear layers with the activation between them.
     """
     layers: list[nn.Module] = []
-    for fan_in, fan_out in pairwise(widths):
-        # The constructor of a layer would draw its weights from the global generator.
-        layers += [skip_init(nn.Linear, fan_in, fan_out, bias=bias), activation()]
+    # The constructor of a layer draws weights from the global generator; it is put back. (skip_init would not draw, but
+    # its first call loads compilers for three seconds.)
+    with torch.random.fork_rng(devices=[]):
+        for fan_in, fan_out in pairwise(widths):
+            layers += [nn.Linear(fan_in, fan_out, bias=bias), activation()]
     return nn.Sequential(*layers[:-1])
 
 

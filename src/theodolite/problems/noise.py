@@ -25,7 +25,7 @@ _LABELS = Recipe(
 )
 _MEAN = Recipe(
     Start((0.0,) * NUM_PIXELS),
-    sgd(0.5),
+    sgd(0.3),
     half_square,
     images,
     size=1,
@@ -53,7 +53,7 @@ NOISY: tuple[Problem, ...] = (
         "noise-mean",
         "gradient_noise",
         title="The mean of the images by stochastic gradient descent, one at a time",
-        truth="The Hessian is the identity: the excess hovers at rate / (2 − rate) = 1/3 of the variance's half.",
+        truth="The Hessian is the identity: the excess hovers at rate / (2 − rate) = 3/17 of half the variance.",
         cure="all examples in each batch",
     ),
 )

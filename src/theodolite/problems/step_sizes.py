@@ -105,11 +105,11 @@ TOO_LARGE: tuple[Problem, ...] = (
         truth="The Hessian is the identity, so a rate of 3 doubles the error in each step.",
         cure="learning rate 0.1",
     ),
-    *Pairing(replace(_VALLEY, optimizer=sgd(20.0)), _VALLEY).problems(
+    *Pairing(replace(_VALLEY, optimizer=sgd(6.0)), _VALLEY).problems(
         "large-step-valley",
         "step_too_large",
         title="A valley with straight walls, jumped across for ever",
-        truth="θ − 20 tanh θ has the attracting cycle θ = ±10: the loss stays at 3 (10 − ln 2).",
+        truth="θ − 6 tanh θ has the attracting cycle θ = ±2.98: the loss stays at 6.88.",
         cure="learning rate 0.5",
     ),
 )

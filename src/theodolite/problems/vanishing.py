@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from theodolite.problems.digits import NUM_CLASSES, NUM_PIXELS, digits, one_hot_digits
+from theodolite.problems.digits import NUM_CLASSES, NUM_PIXELS, NUM_TRAINING, digits, one_hot_digits
 from theodolite.problems.healthy import SHAPE
 from theodolite.problems.networks import Pair, cross_entropy
 from theodolite.problems.problem import Problem
@@ -56,7 +56,7 @@ def relu_unit(theta: Tensor) -> Tensor:
     return 0.5 * (theta[0] * functional.relu(theta[1] * x + theta[2]) - functional.relu(x)).square().mean()
 
 
-_STACK = Recipe(Perceptron(STACK), sgd(0.05, momentum=0.9), cross_entropy, digits, size=1500)
+_STACK = Recipe(Perceptron(STACK), sgd(0.05, momentum=0.9), cross_entropy, digits, size=NUM_TRAINING, steps=300)
 _OUTPUTS = Recipe(Perceptron(SHAPE), sgd(0.1, momentum=0.9), sigmoid_square, one_hot_digits)
 _SIGMOID = Recipe(Start((0.5, 0.5)), sgd(1.0, momentum=0.9), FunctionLoss(sigmoid_unit), steps=300)
 PLATEAUS: tuple[Problem, ...] = (
@@ -64,8 +64,8 @@ PLATEAUS: tuple[Problem, ...] = (
         "plateau-digits-stack",
         "plateau",
         title="Eight sigmoid layers on digits: the gradient vanishes on its way down",
-        truth="The gradient is below 1e-5 and shrinks tenfold with each two layers down; no curvature is negative "
-        "beyond 1e-4 of the largest.",
+        truth="At the start the gradient of the first layer is below 1e-4 of that of the last; at the end the whole "
+        "gradient is below 2e-5, and no curvature is negative beyond 1e-3 of the largest.",
         cure="tanh in place of the sigmoid",
     ),
     *Pairing(replace(_OUTPUTS, model=Perceptron(SHAPE, offset=16.0, offset_layer=1)), _OUTPUTS).problems(
