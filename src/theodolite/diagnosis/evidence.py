@@ -2,7 +2,6 @@
 
 import math
 from dataclasses import dataclass, replace
-from itertools import pairwise
 
 import numpy as np
 from jaxtyping import Float
@@ -11,6 +10,9 @@ from theodolite.records import MISSING, Estimate, Remedy, Run, Series, Status, S
 
 _BLOCKS = 12
 """The trend comes from so many blocks: successive losses of one run are not independent, blocks nearly are."""
+
+AT_FLOOR = 0.01
+"""A loss is at its floor when a hundredth of its first excess is left."""
 
 FEWEST_LOSSES = 3 * _BLOCKS
 """With fewer recorded losses the blocks are too short to tell a trend from scatter."""
@@ -61,6 +63,22 @@ class Evidence:
         """How far the loss is above its floor: at the survey if there is one, else over the last window."""
         loss = self.survey.loss if self.survey is not None and self.survey.loss.is_finite else self.history.later
         return loss.value - self.floor
+
+    @property
+    def is_at_floor(self) -> bool:
+        """Whether what is left of the excess is at most a hundredth of the first one, within the error of the loss."""
+        loss = self.survey.loss if self.survey is not None and self.survey.loss.is_finite else self.history.later
+        error = loss.error if math.isfinite(loss.error) else 0.0
+        return self.excess - error <= max(0.0, AT_FLOOR * self.initial_excess)
+
+    @property
+    def projected(self) -> Estimate:
+        """Share of the excess that plain steps on a branch would gain while the age of the run doubles."""
+        if not self.remedies or not self.remedies[0].baseline.is_finite:
+            return MISSING
+        share, steps = self.share(self.remedies[0].baseline), self.remedies[0].steps
+        factor = self.history.steps / steps
+        return Estimate(share.value * factor, share.error * factor, share.count)
 
     @property
     def initial_excess(self) -> float:
@@ -125,15 +143,17 @@ def history(losses: Series, steps: int, floor: float) -> History:
 def _fallen(steps: Float[np.ndarray, "points"], excess: Float[np.ndarray, "points"]) -> Estimate:
     """Share of the excess that falls while the age doubles: 1 − 2^b, b being the slope of log excess over log step.
 
-    Blocks are even in the logarithm of the step, from a quarter of the run to its end, and weigh alike.
+    Blocks hold equally many losses, from a quarter of the run to its end, so that they scatter and weigh alike.
 
     Returns:
-        The share; missing if most blocks are empty, or one lies at or below the floor.
+        The share; missing if there are too few losses for the blocks, or a block lies at or below the floor.
     """
-    edges = np.geomspace(steps[-1] / 4, steps[-1], _BLOCKS + 1)
-    inside = [(steps > low) & (steps <= high) for low, high in pairwise(edges)]
-    means = [(float(np.log(steps[part]).mean()), float(excess[part].mean())) for part in inside if part.any()]
-    if len(means) < _BLOCKS // 2 or any(height <= 0 for _, height in means):
+    old = steps > steps[-1] / 4
+    if old.sum() < _BLOCKS:
+        return MISSING
+    blocks = zip(np.array_split(steps[old], _BLOCKS), np.array_split(excess[old], _BLOCKS), strict=True)
+    means = [(float(np.log(at).mean()), float(heights.mean())) for at, heights in blocks]
+    if any(height <= 0 for _, height in means):
         return MISSING
     x, y = np.array(means).T
     x, y = x - x.mean(), np.log(y)

@@ -16,9 +16,6 @@ USEFUL_FALL = 0.1
 """A healthy loss falls like a power of the step. While the age doubles, t^(-1/2) loses 29 % of its excess, t^(-0.15)
 10 %: slower than that is not what a run is kept on for."""
 
-AT_FLOOR = 0.01
-"""A loss is at its floor when a hundredth of its first excess is left."""
-
 WORTH_IT = 0.02
 """A move is worth taking when it gains a fiftieth of the excess: fifty such moves finish the job."""
 
@@ -34,6 +31,9 @@ LONGER, SHORTER = 10.0, 0.3
 UPHILL = 0.3
 """Steps of a sensible length lower the loss of their own batch; three uphill in ten is no accident among 16."""
 
+OVERSHOOT = 0.4
+"""Curvature takes ½·step·λ of a promise: half at the best length for the own batch, all at the stability limit."""
+
 NOISY = 0.5
 """The promise is lost to noise when more than half of it is."""
 
@@ -42,6 +42,9 @@ CRITICAL = 0.3
 
 DEAD, ALIVE = 0.5, 0.2
 """Half of a layer dead is loss of capacity; a fifth is usual in healthy rectifier nets."""
+
+REVIVED = 0.1
+"""A dead unit has neither gradient nor curvature; a unit that is zero at a saddle has a part in its way down."""
 
 SEVERED = 0.95
 """A layer with so many dead units hands on next to nothing."""
@@ -126,27 +129,28 @@ def judge_none(evidence: Evidence) -> Finding:
     past = evidence.history
     if is_diverged(evidence.survey, past):
         return replace(_NONE, verdict=Verdict.ABSENT, evidence=("the loss is not finite any more",))
-    if evidence.excess <= AT_FLOOR * evidence.initial_excess or evidence.excess <= 0:
+    if evidence.is_at_floor:
         left = evidence.excess / evidence.initial_excess if evidence.initial_excess > 0 else 0.0
         why = f"the loss is at its floor: {percent(left)} of its first excess is left"
         return replace(
             _NONE, verdict=Verdict.PRESENT, statistic=past.fallen, effect=Estimate(0.0, 0.0), evidence=(why,)
         )
-    if not past.fallen.is_finite:
+    fallen = past.fallen if past.fallen.is_finite else evidence.projected
+    if not fallen.is_finite:
         return replace(
             _NONE,
-            verdict=Verdict.UNDETERMINED,
             missing="at least 36 recorded losses, to tell a trend from scatter: train longer, or raise the budget",
         )
-    why = f"the excess loss falls by {percent(past.fallen.value)} ± {percent(past.fallen.error)} while the age doubles"
-    if past.fallen.is_above(USEFUL_FALL, 1.0) and past.fallen.is_above(0.0):
+    source = "falls" if past.fallen.is_finite else "would fall, by plain steps on a branch,"
+    why = f"the excess loss {source} by {percent(fallen.value)} ± {percent(fallen.error)} while the age doubles"
+    if fallen.is_above(USEFUL_FALL, 1.0) and fallen.is_above(0.0):
         verdict = Verdict.PRESENT
-    elif past.fallen.is_below(USEFUL_FALL, 1.0):
+    elif fallen.is_below(USEFUL_FALL, 1.0):
         verdict = Verdict.ABSENT
     else:
         verdict = Verdict.UNDETERMINED
     missing = "" if verdict is not Verdict.UNDETERMINED else "more steps: the trend is within its scatter"
-    return replace(_NONE, verdict=verdict, statistic=past.fallen, evidence=(why,), missing=missing)
+    return replace(_NONE, verdict=verdict, statistic=fallen, evidence=(why,), missing=missing)
 
 
 def judge_step_too_small(evidence: Evidence) -> Finding:
@@ -178,7 +182,7 @@ def judge_step_too_small(evidence: Evidence) -> Finding:
         f"as they are, they gain {number(real)}",
     )
     present = share.is_above(WORTH_IT) and best.value - 2 * best.error > MANY_TIMES * max(real.value, 0.0)
-    present = present and _is_first_order(survey)
+    present = present and _is_first_order(survey) and _is_sustained(evidence)
     verdict = Verdict.PRESENT if present else Verdict.ABSENT
     return replace(_STEP_TOO_SMALL, verdict=verdict, statistic=ratio, effect=share, evidence=says)
 
@@ -208,13 +212,23 @@ def judge_step_too_large(evidence: Evidence) -> Finding:
         f"{percent(survey.own_uphill.value)} of {survey.steps} steps raised the loss of their own batch",
         f"shorter steps gain {percent(share.value)} ± {percent(share.error)} of the excess loss",
     ]
-    is_noise = batch is not None and evidence.share(batch.gain).value > share.value / 2
+    is_noise = batch is not None and evidence.share(batch.gain).value > share.value / 2 and _is_noisy(survey)
     if is_noise:
         says.append("so does a larger batch: it is noise that shorter steps average out")
-    uphill = survey.own_uphill.value >= UPHILL
-    present = uphill and not is_noise and share.is_above(WORTH_IT, 1.0) and share.is_above(0.0)
+    bent = (
+        (survey.curvature.value + survey.higher_order.value) / survey.promise.value if survey.promise.value > 0 else 0.0
+    )
+    if bent > 0:
+        says.append(f"curvature takes {percent(bent)} of what steps promise")
+    overshoots = survey.own_uphill.value >= UPHILL or bent >= OVERSHOOT
+    present = overshoots and not is_noise and share.is_above(WORTH_IT, 1.0) and share.is_above(0.0)
     verdict = Verdict.PRESENT if present else Verdict.ABSENT
     return replace(_STEP_TOO_LARGE, verdict=verdict, statistic=survey.own_uphill, effect=share, evidence=tuple(says))
+
+
+def _is_noisy(survey: Survey) -> bool:
+    """Whether a batch has more noise than gradient: the noise scale exceeds its size."""
+    return not survey.noise_scale.value < survey.batch
 
 
 def _shorter_gain(evidence: Evidence, survey: Survey) -> Estimate:
@@ -249,7 +263,9 @@ def judge_gradient_noise(evidence: Evidence) -> Finding:
         says.append(f"a batch eight times as large gains {number(remedy.gain)} over {remedy.steps} steps")
     if survey.noise_scale.value > 0:
         says.append(f"gradient noise scale {number(survey.noise_scale)} examples, batch {survey.batch:.3g}")
-    if not lost.is_above(NOISY):
+    if not _is_noisy(survey):
+        verdict = Verdict.ABSENT
+    elif not lost.is_above(NOISY):
         verdict = Verdict.ABSENT if lost.is_below(NOISY, 0.0) or lost.is_below(2 * NOISY) else Verdict.UNDETERMINED
     elif not effect.is_finite:
         verdict = Verdict.UNDETERMINED
@@ -289,7 +305,7 @@ def judge_local_minimum(evidence: Evidence) -> Finding:
     survey = _usable(evidence)
     if survey is None or not survey.what_ifs or not survey.largest.is_finite:
         return replace(_LOCAL_MINIMUM, verdict=Verdict.UNDETERMINED, missing=_MISSING_SURVEY)
-    if evidence.excess <= AT_FLOOR * evidence.initial_excess:
+    if evidence.is_at_floor:
         return replace(_LOCAL_MINIMUM, verdict=Verdict.ABSENT, evidence=("the loss is at its floor",))
     best = _best_move(evidence, survey)
     says = (
@@ -297,7 +313,7 @@ def judge_local_minimum(evidence: Evidence) -> Finding:
         f"λmin = {number(survey.smallest)}, λmax = {number(survey.largest)}",
         "if this is the least loss that the model can reach, say so with floor=",
     )
-    if _is_flat(evidence, survey) or survey.dead_worst >= SEVERED:
+    if _is_flat(evidence, survey) or _is_severed(survey):
         return replace(
             _LOCAL_MINIMUM,
             verdict=Verdict.ABSENT,
@@ -322,7 +338,7 @@ def judge_plateau(evidence: Evidence) -> Finding:
     survey = _usable(evidence)
     if survey is None or not math.isfinite(survey.flatness):
         return replace(_PLATEAU, verdict=Verdict.UNDETERMINED, missing=_MISSING_SURVEY)
-    if evidence.excess <= AT_FLOOR * evidence.initial_excess:
+    if evidence.is_at_floor:
         return replace(_PLATEAU, verdict=Verdict.ABSENT, evidence=("the loss is at its floor",))
     best = _best_move(evidence, survey)
     flat = evidence.share(Estimate(survey.flatness, 0.0))
@@ -332,7 +348,7 @@ def judge_plateau(evidence: Evidence) -> Finding:
     ]
     if math.isfinite(survey.depth_ratio):
         says.append(f"the weakest layer's gradient is {survey.depth_ratio:.1e} of the strongest's")
-    present = _is_flat(evidence, survey) and best.is_below(NOTHING_LEFT, 1.0) and not survey.dead_worst >= SEVERED
+    present = _is_flat(evidence, survey) and best.is_below(NOTHING_LEFT, 1.0) and not _is_severed(survey)
     verdict = Verdict.PRESENT if present else Verdict.ABSENT
     return replace(_PLATEAU, verdict=verdict, statistic=flat, effect=Estimate(0.0, 0.0), evidence=tuple(says))
 
@@ -350,7 +366,10 @@ def judge_dead_units(evidence: Evidence) -> Finding:
     statistic = Estimate(survey.dead_worst, 0.0, survey.examples)
     effect = Estimate(1.0 if survey.dead_worst >= SEVERED else survey.dead_fraction / 2, math.nan)
     verdict = Verdict.PRESENT if survey.dead_worst >= DEAD else Verdict.ABSENT
-    if ALIVE < survey.dead_worst < DEAD:
+    if survey.revived > REVIVED and survey.dead_worst >= DEAD:
+        says.append("but they are not lost: the most negative curvature brings them back")
+        verdict = Verdict.ABSENT
+    elif ALIVE < survey.dead_worst < DEAD:
         verdict = Verdict.UNDETERMINED
     missing = (
         "" if verdict is not Verdict.UNDETERMINED else "whether the lost units matter: re-initialise them on a branch"
@@ -407,6 +426,20 @@ def _best_of(evidence: Evidence, share: Estimate, names: tuple[str, ...]) -> Est
 def _is_flat(evidence: Evidence, survey: Survey) -> bool:
     """Whether gradient and curvature have vanished, all over or across depth."""
     return evidence.share(Estimate(survey.flatness, 0.0)).value < NOTHING_LEFT or survey.depth_ratio < VANISHING
+
+
+def _is_sustained(evidence: Evidence) -> bool:
+    """Whether ten times the step, kept up on a branch, gains at least half of ten times as much; True if not tried."""
+    tried = evidence.remedy("step × 10")
+    if tried is None:
+        return True
+    plain = max(0.0, tried.baseline.value)
+    return tried.gain.is_finite and tried.gain.value + plain > MANY_TIMES * plain and tried.gain.is_above(0.0)
+
+
+def _is_severed(survey: Survey) -> bool:
+    """Whether a layer hands on next to nothing, and second order does not bring it back."""
+    return survey.dead_worst >= SEVERED and not survey.revived > REVIVED
 
 
 def _is_first_order(survey: Survey) -> bool:

@@ -1,0 +1,134 @@
+"""Each rule: present where its obstacle is, absent where it is not, undetermined where nobody looked."""
+
+import math
+from typing import Any
+
+import pytest
+
+from tests.diagnosis.conftest import estimate, gains, moves, remedy
+from theodolite.diagnosis import Evidence, History, judge
+from theodolite.diagnosis.rules import RULES
+from theodolite.records import MISSING, OBSTACLES, Status, Survey, Verdict
+
+AT_SADDLE = {"smallest": estimate(-1.0, 0.01), "what_ifs": moves(0.001, 0.2), "escape": 0.05, "grad_norm": 0.01}
+AT_MINIMUM = {"smallest": estimate(0.1, 0.01), "what_ifs": moves(0.0001, 0.0), "grad_norm": 1e-4}
+NOISY = {"noise_share": estimate(0.9, 0.05), "noise_scale": estimate(5000.0, 100.0)}
+PLANTED: dict[str, dict[str, Any]] = {
+    "none": {"fallen": 0.3},
+    "step_too_small": {"rescaled": gains(1e-6, 3e-6, 1e-5, 1e-4, 1e-1 * 0.01), "what_ifs": moves(0.2, 0.001)}
+    | {"rescaled": gains(1e-4, 3e-4, 1e-3, 1e-2, 5e-2)},
+    "step_too_large": {"own_uphill": estimate(0.6, 0.1), "remedies": (remedy("step × 0.1", 0.3),)},
+    "gradient_noise": NOISY | {"remedies": (remedy("batch × 8", 0.2), remedy("step × 0.1", 0.2))},
+    "saddle_point": AT_SADDLE,
+    "local_minimum": AT_MINIMUM,
+    "plateau": {"flatness": 1e-4, "what_ifs": moves(0.0, 0.0), "smallest": estimate(0.0, 1e-6)},
+    "dead_units": {"dead_worst": 0.9, "dead_fraction": 0.5, "blocked": 0.5},
+}
+"""What must change in healthy evidence for each obstacle to be there."""
+
+
+@pytest.mark.parametrize("obstacle", PLANTED)
+def test_planted_evidence_is_present_and_named(obstacle: str, evidence: Any) -> None:
+    """The rule sees its obstacle, and the judge names it first."""
+    diagnosis = judge(evidence(**PLANTED[obstacle]))
+    assert diagnosis.findings[obstacle].verdict is Verdict.PRESENT
+    assert diagnosis.obstacle == obstacle
+    assert diagnosis.findings[obstacle].evidence
+    assert max(diagnosis.probabilities, key=lambda name: diagnosis.probabilities[name]) == obstacle
+
+
+@pytest.mark.parametrize("obstacle", [name for name in RULES if name != "none"])
+def test_healthy_evidence_is_absent(obstacle: str, evidence: Any) -> None:
+    """The clean twin of each is silent, and says what it looked at."""
+    finding = judge(evidence(fallen=0.3)).findings[obstacle]
+    assert finding.verdict is Verdict.ABSENT, finding
+    assert math.isfinite(finding.threshold)
+    assert finding.meaning
+
+
+@pytest.mark.parametrize("obstacle", OBSTACLES)
+def test_missing_evidence_is_undetermined(obstacle: str) -> None:
+    """Nobody looked: no verdict, and the sentence that says what would settle it."""
+    finding = judge(Evidence(History(5), None, (), 0.0)).findings[obstacle]
+    assert finding.verdict is Verdict.UNDETERMINED
+    assert finding.missing
+
+
+@pytest.mark.parametrize("obstacle", [name for name in OBSTACLES if name != "none"])
+def test_an_empty_survey_is_undetermined(obstacle: str) -> None:
+    """A survey that ran out of time before it measured anything denies nothing."""
+    diagnosis = judge(Evidence(History(1000, estimate(2.3), estimate(2.3)), Survey(1000), (), 0.0))
+    assert diagnosis.findings[obstacle].verdict is Verdict.UNDETERMINED
+    assert diagnosis.obstacle == "undetermined"
+
+
+def test_progress_beats_every_ill(evidence: Any) -> None:
+    """Everybody is a little ill: while the loss falls at a useful rate, the rest is secondary."""
+    diagnosis = judge(evidence(**PLANTED["gradient_noise"] | {"fallen": 0.4}))
+    assert diagnosis.obstacle == "none"
+    assert diagnosis.secondary == ("gradient_noise",)
+
+
+def test_the_floor_is_arrival(evidence: Any) -> None:
+    """At its floor a run has arrived, however slow it has become."""
+    assert judge(evidence(loss=estimate(0.005, 0.001), **AT_MINIMUM)).obstacle == "none"
+
+
+def test_greater_effect_is_named_first(evidence: Any) -> None:
+    """Of two obstacles the one whose removal gains more."""
+    both = PLANTED["gradient_noise"] | AT_SADDLE | {"what_ifs": moves(0.001, 0.4)}
+    diagnosis = judge(evidence(**both))
+    assert diagnosis.obstacle == "saddle_point"
+    assert diagnosis.secondary == ("gradient_noise",)
+
+
+def test_divergence_is_a_step_too_large() -> None:
+    """A loss that grows step by step until it is not finite."""
+    past = History(100, estimate(2.0), nonfinite=10, first_nonfinite=90, rise=1e6)
+    assert judge(Evidence(past, Survey(100, Status.NONFINITE), (), 0.0)).obstacle == "step_too_large"
+
+
+def test_a_sudden_nan_is_undetermined() -> None:
+    """Without growth before it, nobody can say what made it."""
+    past = History(100, estimate(2.0), nonfinite=10, first_nonfinite=90, rise=1.0)
+    diagnosis = judge(Evidence(past, Survey(100, Status.NONFINITE), (), 0.0))
+    assert diagnosis.obstacle == "undetermined"
+    assert diagnosis.findings["none"].verdict is Verdict.ABSENT
+
+
+def test_noise_is_told_from_a_long_step(evidence: Any) -> None:
+    """Where a larger batch gains as much as a shorter step, it is noise; where it gains nothing, it is the step."""
+    uphill = NOISY | {"own_uphill": estimate(0.6, 0.1)}
+    noise = evidence(**uphill, remedies=(remedy("batch × 8", 0.2), remedy("step × 0.1", 0.2)))
+    assert judge(noise).obstacle == "gradient_noise"
+    step = evidence(own_uphill=estimate(0.6, 0.1), remedies=(remedy("batch × 8", 0.0), remedy("step × 0.1", 0.2)))
+    assert judge(step).obstacle == "step_too_large"
+
+
+def test_a_zero_unit_at_a_saddle_is_not_dead(evidence: Any) -> None:
+    """Weights that all start at zero: units are silent, but negative curvature brings them back."""
+    zero = AT_SADDLE | {"dead_worst": 1.0, "dead_fraction": 1.0, "blocked": 0.99, "revived": 0.9}
+    diagnosis = judge(evidence(**zero))
+    assert diagnosis.obstacle == "saddle_point"
+    assert diagnosis.findings["dead_units"].verdict is Verdict.ABSENT
+
+
+def test_a_sign_within_its_error_is_no_saddle(evidence: Any) -> None:
+    """λmin below zero by less than its residual claims nothing."""
+    unsure = AT_SADDLE | {"smallest": estimate(-0.01, 0.02)}
+    assert judge(evidence(**unsure)).findings["saddle_point"].verdict is not Verdict.PRESENT
+
+
+@pytest.mark.parametrize("obstacle", OBSTACLES)
+def test_probabilities_sum_to_one(obstacle: str, evidence: Any) -> None:
+    """A probability for each obstacle; not calibrated, and said so."""
+    diagnosis = judge(evidence(**PLANTED.get(obstacle, {})))
+    assert set(diagnosis.probabilities) == set(OBSTACLES)
+    assert math.isclose(sum(diagnosis.probabilities.values()), 1.0)
+    assert not diagnosis.calibrated
+
+
+def test_unknown_errors_claim_nothing(evidence: Any) -> None:
+    """A gain whose error is unknown is never "beyond its error"."""
+    assert not MISSING.is_above(-1.0)
+    assert judge(evidence(noise_share=MISSING)).findings["gradient_noise"].verdict is not Verdict.PRESENT
