@@ -3,7 +3,7 @@
 import logging
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
@@ -18,7 +18,7 @@ from theodolite.linalg import extreme_eigenvalues, hessian, krylov_space, saddle
 from theodolite.monitor.branch import Branch
 from theodolite.monitor.measurements import Bench
 from theodolite.monitor.tape import Precision, Repeat
-from theodolite.objective import Objective, count_examples
+from theodolite.objective import Objective, Params, count_examples
 from theodolite.objective.data import Batch
 from theodolite.probes.noise import noise_scale
 from theodolite.probes.progress import progress
@@ -36,7 +36,7 @@ _RESCALED_STEPS = 4
 _EIGEN_PRODUCTS = 80
 _KRYLOV_PRODUCTS = 20
 _REACH = 0.1
-"""Moves are scaled by a tenth of ‖θ‖: a change of the weights by ten per cent."""
+"""Moves are scaled by a tenth of the weights, or of what weights usually are where they are nearly zero."""
 
 _GRADIENT_BYTES = 512 * 2**20
 
@@ -155,26 +155,30 @@ def survey(ground: Ground) -> Surveyed:
     )
     if not (loss.is_finite and math.isfinite(found.grad_norm)):
         return Surveyed(replace(found, status=Status.NONFINITE))
-    parts: dict[str, Any] = {}
-    for what, measure in (
-        ("curvature and moves", _moves),
-        ("gradient noise", _noise),
-        ("hidden units and layers", _units),
-        ("plain steps on a branch", _plain_steps),
-    ):
-        if ground.clock.is_over:
-            ground.clock.notes.append(f"{what}: left out, the time was used up")
-            continue
-        with ground.clock.part(what):
-            parts |= measure(ground, gradient)
-    escape = parts.pop("escape_move", None)
+    clock = ground.clock
+    parts = _attempt(clock, "curvature and moves", lambda: _moves(ground, gradient))
+    lowest, length = parts.pop("lowest", None), parts.pop("escape_length", 0.0)
+    parts |= _attempt(clock, "gradient noise", lambda: _noise(ground, gradient))
+    parts |= _attempt(clock, "hidden units and layers", lambda: _units(ground, gradient, lowest))
+    parts |= _attempt(clock, "plain steps on a branch", lambda: _plain_steps(ground))
+    escape = length * lowest if lowest is not None and length > 0 else None
     return Surveyed(replace(found, **parts, notes=tuple(ground.clock.notes)), escape)
+
+
+def _attempt(clock: Clock, what: str, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Some parts of a survey; none if the time is used up, or if measuring fails."""
+    if clock.is_over:
+        clock.notes.append(f"{what}: left out, the time was used up")
+        return {}
+    with clock.part(what):
+        return measure()
+    return {}
 
 
 def _moves(ground: Ground, gradient: Tensor) -> dict[str, Any]:
     """Ends of the spectrum, and the moves that gradient and curvature propose."""
     split, theta = ground.split, ground.theta
-    reach = _REACH * max(float(theta.double().norm()), 1e-3)
+    reach = _REACH * max(float(theta.double().norm()), _usual_norm(ground.bench.params))
     with hessian(split.first, theta) as op:
         ends = extreme_eigenvalues(op, rtol=1e-2, max_products=_EIGEN_PRODUCTS, generator=ground.generator())
         downhill = unit(-gradient)
@@ -200,8 +204,13 @@ def _moves(ground: Ground, gradient: Tensor) -> dict[str, Any]:
         moves += _escapes(ground, gradient, lowest, bottom=bottom, reach=reach)
         length = moves[-2].length
         parts["escape"] = float(gradient.double().norm()) / (-bottom * length) if length > 0 else math.inf
-        parts["escape_move"] = length * lowest if length > 0 else None
+        parts |= {"lowest": lowest, "escape_length": length}
     return parts | {"what_ifs": tuple(moves)}
+
+
+def _usual_norm(params: Params) -> float:
+    """Norm of weights of the usual size: √2 for each output of a matrix (He et al. 2015), 1 for any other entry."""
+    return math.sqrt(sum(2 * t.shape[0] if t.ndim >= 2 else t.numel() for t in params.tensors))
 
 
 def _escapes(ground: Ground, gradient: Tensor, lowest: Tensor, *, bottom: float, reach: float) -> list[WhatIf]:
@@ -220,29 +229,37 @@ def _escapes(ground: Ground, gradient: Tensor, lowest: Tensor, *, bottom: float,
 
 def _noise(ground: Ground, gradient: Tensor) -> dict[str, Any]:
     """Gradient noise scale over the groups of the proposing half."""
-    batches = regrouped([item.batch for item in ground.batches], ground.bench.model)
     most = max(3, _GRADIENT_BYTES // (gradient.nbytes or 1))
-    return {"noise_scale": noise_scale(ground.bench.objective(batches[:most], ground.precision), ground.theta)}
+    groups = ground.bench.objective(_groups(ground)[:most], ground.precision)
+    return {"noise_scale": noise_scale(groups, ground.theta)}
 
 
-def _units(ground: Ground, gradient: Tensor) -> dict[str, Any]:
+def _groups(ground: Ground) -> list[Batch]:
+    """The proposing examples in groups, also where the run has them in one batch."""
+    return regrouped([item.batch for item in ground.batches], ground.bench.model)
+
+
+def _units(ground: Ground, gradient: Tensor, lowest: Tensor | None) -> dict[str, Any]:
     """Dead units, parameters without any gradient, and how gradients scale over depth."""
-    params, first = ground.bench.params, ground.split.first
-    dead = dead_units(first, ground.bench.model, ground.theta)
+    params = ground.bench.params
+    groups = ground.bench.objective(_groups(ground), ground.precision)
+    dead = dead_units(groups, ground.bench.model, ground.theta)
     squares = np.zeros(len(params.sizes))
     counted = 0
-    for count, batch_gradient in first.batch_gradients(ground.theta):
+    silent = torch.ones_like(gradient, dtype=torch.bool)
+    for count, batch_gradient in groups.batch_gradients(ground.theta):
         squares += count * layer_norms(params.unflatten(batch_gradient)) ** 2
         counted += count
+        silent &= batch_gradient == 0
     weights = np.array([tensor.ndim >= 2 for tensor in params.tensors])
     scales = np.sqrt(squares / max(1, counted)) * layer_norms(params.unflatten(ground.theta))
     live = scales[weights & (squares > 0)]
-    sizes = np.array(params.sizes, np.float64)
     return {
         "dead_fraction": dead.overall,
         "dead_worst": dead.worst,
         "dead_layer": dead.layers[int(np.argmax(dead.fractions))] if dead.layers else "",
-        "blocked": float(sizes[squares == 0].sum() / sizes.sum()),
+        "blocked": float(silent.double().mean()),
+        "revived": float((lowest.double() ** 2)[silent].sum()) if lowest is not None else math.nan,
         "depth_ratio": float(live.min() / live.max()) if live.size > 1 and live.max() > 0 else math.nan,
     }
 
@@ -257,7 +274,7 @@ class _Followed:
     own_gain: float
 
 
-def _plain_steps(ground: Ground, gradient: Tensor) -> dict[str, Any]:
+def _plain_steps(ground: Ground) -> dict[str, Any]:
     """Follow plain steps on a branch, with the full progress budget of each."""
     branch, order = ground.branch(), ground.order(0)
     followed: list[_Followed] = []

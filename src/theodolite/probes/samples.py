@@ -34,10 +34,11 @@ def weighted_mean(
     if value.size == 0:
         return Estimate(math.nan, math.nan, 0)
     share = weight / weight.sum()
-    mean = float(share @ value)
     scatter = 0.0
-    if value.size > 1:
-        scatter = math.sqrt(float((share**2) @ (value - mean) ** 2) * value.size / (value.size - 1))
+    with np.errstate(invalid="ignore", over="ignore"):
+        mean = float(share @ value)
+        if value.size > 1:
+            scatter = math.sqrt(float((share**2) @ (value - mean) ** 2) * value.size / (value.size - 1))
     return Estimate(mean, math.hypot(scatter, rounding), int(value.size))
 
 

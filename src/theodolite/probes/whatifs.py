@@ -16,8 +16,8 @@ from theodolite.records import Estimate, Rescaled, WhatIf
 FACTORS = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1e3, 1e4, 1e5)
 """Scalings of a real step that are tried: half decades, then decades."""
 
-_HALVINGS = 16
-"""A line is tried at the reach, four times it, and down to 2⁻¹⁴ of it."""
+_OCTAVES = range(-14, 13)
+"""A line is tried from 2⁻¹⁴ to 2¹² times the reach, until the quadratic model fails."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,15 +67,15 @@ def best_along(
     Returns:
         The move with its gain on the judging half.
 
-    Cost: up to 20 forward passes over the proposing half, two over the judging half.
+    Cost: up to 28 forward passes over the proposing half, two over the judging half.
     """
     slope, bend = model
-    lengths = np.sort(np.append(reach * 2.0 ** (2 - np.arange(_HALVINGS)), -slope / bend if bend > 0 > slope else []))
+    lengths = sorted([reach * 2.0**octave for octave in _OCTAVES] + ([-slope / bend] if bend > 0 > slope else []))
     here = split.second.batch_values(theta)
     base = split.first.value(theta)
     slack = 4 * rounding_of(base, split.first.dtype)
     best, best_gain = 0.0, slack
-    for length in lengths.tolist():
+    for length in lengths:
         predicted = -slope * length - bend * length**2 / 2
         real = base - split.first.value(theta + length * move)
         if not math.isfinite(real) or (
@@ -121,10 +121,9 @@ def pooled(estimates: Sequence[Estimate]) -> Estimate:
     """
     if not estimates:
         return Estimate(math.nan, math.nan, 0)
-    values = np.array([estimate.value for estimate in estimates])
-    shared = float(np.nanmean([e.error if math.isfinite(e.error) else 0.0 for e in estimates]))
-    scatter = float(values.std(ddof=1) / math.sqrt(len(values))) if len(values) > 1 else 0.0
-    return Estimate(float(values.mean()), math.hypot(scatter, shared), len(values))
+    mean = Estimate.mean_of([estimate.value for estimate in estimates])
+    shared = float(np.mean([e.error if math.isfinite(e.error) else 0.0 for e in estimates]))
+    return Estimate(mean.value, math.hypot(mean.error if mean.count > 1 else 0.0, shared), mean.count)
 
 
 def ratio(parts: Sequence[float], wholes: Sequence[float]) -> Estimate:

@@ -82,6 +82,8 @@ class Survey:
         dead_worst: That share in the worst layer.
         dead_layer: Name of that layer.
         blocked: Share of parameters whose gradient is exactly zero on every batch.
+        revived: Weight, in [0, 1], of those parameters in the direction of most negative curvature: above zero, second
+            order brings them back.
         notes: What could not be measured, and why.
     """
 
@@ -115,6 +117,7 @@ class Survey:
     dead_worst: float = float("nan")
     dead_layer: str = ""
     blocked: float = float("nan")
+    revived: float = float("nan")
     notes: tuple[str, ...] = ()
 
     def what_if(self, name: str) -> WhatIf:
