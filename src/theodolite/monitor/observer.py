@@ -25,7 +25,7 @@ from theodolite.monitor.measurements import (
     snapshot_arrays,
 )
 from theodolite.monitor.recorder import Recorder
-from theodolite.monitor.schedule import Schedule
+from theodolite.monitor.schedule import Schedule, is_landmark
 from theodolite.monitor.tape import EchoError, Repeat, Tape
 from theodolite.objective import Objective, Params
 from theodolite.objective.data import Batch
@@ -161,7 +161,7 @@ class Observer:
             return False
         if name in ("progress", "layers", "curvature") and not self.held.is_complete:
             return False
-        return self.schedule.affords(name)
+        return (name == "loss" and is_landmark(self.step + 1)) or self.schedule.affords(name)
 
     def _stepped(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
         """The optimizer has made a step; gradients are still there, parameters are new."""

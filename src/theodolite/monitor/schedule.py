@@ -1,10 +1,30 @@
 """When is a measurement affordable? A purse for each, filled by training time, emptied by measuring time."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 _MEMORY = 0.7
 """Weight of the past in the running price of a measurement."""
+
+
+_LANDMARKS = 24
+"""Losses that are recorded while the age of a run doubles, whatever they cost: the least that shows a trend."""
+
+
+def is_landmark(step: int) -> bool:
+    """Whether the loss of a step is recorded even where the budget does not allow it.
+
+    Landmarks are even in the logarithm of the step, so that their share of the time goes to zero as a run grows; every
+    one of the first 35 steps is one.
+
+    Args:
+        step: Number of the step, from 1.
+
+    Returns:
+        Whether it is a landmark.
+    """
+    return int(_LANDMARKS * math.log2(step)) != int(_LANDMARKS * math.log2(step + 1))
 
 
 @dataclass
