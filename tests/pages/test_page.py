@@ -202,7 +202,7 @@ def test_facts_tell_length_cost_and_optimizer(runs):
     known = dict(facts(runs["healthy"]))
     assert known["steps"] == "3000"
     assert known["measuring took"] == "0.3 s (4.8 % of the time)"
-    assert known["optimizer"] == "SGD, lr 0.05, momentum 0, weight_decay 0"
+    assert known["optimizer"] == "SGD, lr 0.05, momentum 0, weight decay 0"
     assert known["state"] == "ended"
     assert dict(facts(runs["broken"]))["state"].startswith("unfinished")
 

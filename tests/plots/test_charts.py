@@ -8,7 +8,7 @@ import pytest
 import synthetic
 from theodolite.plots import MARKS, Absent, Chart, charts, marks_line
 from theodolite.plots.budget import marks_budget
-from theodolite.plots.curvature import is_plain_sgd, marks_eigenvalues, marks_noise_scale
+from theodolite.plots.curvature import is_plain_sgd, marks_dead_units, marks_eigenvalues, marks_noise_scale
 from theodolite.plots.labels import end_labels
 from theodolite.plots.lines import marks_straight
 from theodolite.plots.losses import marks_gradient, marks_loss
@@ -158,6 +158,29 @@ def test_stability_is_drawn_for_plain_gradient_descent_only(runs):
     assert "2 ÷ step" in names
     assert "2 ÷ step" not in [curve.name for curve in layers(marks_eigenvalues(runs["stuck"]), Curve)]
     assert not is_plain_sgd(runs["single"])
+
+
+def test_a_stability_level_far_away_is_told_instead(tmp_path):
+    values = {"largest_eigenvalue": 0.5, "smallest_eigenvalue": 0.0, "step_scale": 1e-3}
+    chart = marks_eigenvalues(write(tmp_path / "run", [(1, values), (2, values)]))
+    assert layers(chart, Curve) == []
+    assert chart.y.limits[1] < 1
+    assert any("4000 times the largest eigenvalue" in note for note in chart.notes)
+
+
+def test_an_early_measurement_is_not_called_late(tmp_path):
+    rows = [(20, {"dead_fraction": 0.1, "best_scale": 3.0}), (500, {"loss": 1.0})]
+    run = write(tmp_path / "run", rows)
+    assert marks_best_scale(run).takeaway == "At step 20 the step could typically have been 3 times as long."
+    assert marks_dead_units(run).takeaway.startswith("At step 20, 10\u00a0%")
+
+
+def test_windows_are_those_of_the_run_not_of_the_measurements(tmp_path):
+    terms = {"promise": 1.0, "delivered": 0.5, "noise": 0.5, "curvature": 0.0, "higher_order": 0.0}
+    run = write(tmp_path / "run", [(10, terms), (300, terms), (600, {"loss": 1.0})])
+    bars = layers(marks_budget(run), Bars)[0]
+    np.testing.assert_allclose(bars.width, 10.0)
+    np.testing.assert_allclose(bars.x, [5.5, 295.5])
 
 
 def test_few_eigenvalues_have_error_bars(runs):

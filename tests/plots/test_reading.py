@@ -11,7 +11,7 @@ from theodolite.plots.marks import Role
 VALUES = st.lists(st.floats(allow_nan=True, allow_infinity=True, width=32), min_size=1, max_size=400)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300, deadline=None, derandomize=True)
 @given(VALUES, st.sampled_from([8, 40, 200]))
 def test_thinning_keeps_ends_extremes_and_gaps(numbers, most):
     y = np.asarray(numbers, dtype=np.float64)
@@ -28,7 +28,7 @@ def test_thinning_keeps_ends_extremes_and_gaps(numbers, most):
     assert kept.size <= most + len(gaps) + 4
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200, deadline=None, derandomize=True)
 @given(VALUES)
 def test_every_value_is_drawn_or_counted(numbers):
     y = np.asarray(numbers, dtype=np.float64)
@@ -52,11 +52,11 @@ def test_one_mark_is_one_value():
     assert marks[0].edge == "top"
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200, deadline=None, derandomize=True)
 @given(st.lists(st.integers(1, 5000), min_size=1, max_size=200, unique=True), st.integers(1, 60))
 def test_windows_part_the_measurements(steps, most):
     x = np.sort(np.asarray(steps, dtype=np.float64))
-    cut = reading.windows(x, most)
+    cut = reading.windows(x, most=most)
     assert sorted(np.concatenate(cut.members).tolist()) == list(range(x.size))
     assert len(cut.members) <= most
     for center, width, members in zip(cut.centers, cut.widths, cut.members, strict=True):
@@ -64,7 +64,7 @@ def test_windows_part_the_measurements(steps, most):
 
 
 def test_window_means_have_standard_errors():
-    cut = reading.windows(np.arange(1.0, 9.0), 2)
+    cut = reading.windows(np.arange(1.0, 9.0), most=2)
     means, errors = reading.window_means(np.asarray([1.0, 2, 3, 4, 10, 10, np.nan, 10]), cut)
     np.testing.assert_allclose(means, [2.5, 10.0])
     np.testing.assert_allclose(errors, [np.std([1, 2, 3, 4], ddof=1) / 2, 0.0])

@@ -27,6 +27,12 @@
     return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, painted(item)]));
   };
 
+  // Our own ticks serve the whole picture; a part of it gets plotly's, except on the symlog axis, which it lacks.
+  const freeTicks = (axis) => {
+    delete axis.tickvals;
+    delete axis.ticktext;
+  };
+
   // Names stand at the ends of the lines; where there is no room for them, or after a zoom, in a legend.
   const fitted = (name) => {
     const { data, layout } = painted(figures[name]);
@@ -38,10 +44,7 @@
       layout.showlegend = data.filter((trace) => trace.showlegend !== false).length > 1;
       layout.margin = { ...layout.margin, r: 14 };
     }
-    if (zoomed.has(name) && layout.yaxis.type === "log") {
-      delete layout.yaxis.tickvals;
-      delete layout.yaxis.ticktext;
-    }
+    if (zoomed.has(name)) [layout.xaxis, layout.yaxis].filter((axis) => axis !== layout.yaxis || layout.meta !== "symlog").forEach(freeTicks);
     if (layout.showlegend && layout.margin.r === 14) {
       layout.legend = { orientation: "h", x: 0, xanchor: "left", y: 1.01, yanchor: "bottom", traceorder: "normal" };
       layout.margin.t = 40;
@@ -51,10 +54,16 @@
       layout.margin.l = 30;
       layout.yaxis.automargin = true;
       layout.font.size = 11;
-      layout.xaxis.nticks = 5;
+      thinTicks(layout.xaxis);
       layout.yaxis.title.standoff = 4;
     }
     return { data, layout };
+  };
+
+  const thinTicks = (axis) => {
+    if (!axis.tickvals || axis.tickvals.length < 6) return;
+    axis.tickvals = axis.tickvals.filter((_, index) => index % 2 === 0);
+    axis.ticktext = axis.ticktext.filter((_, index) => index % 2 === 0);
   };
 
   const config = {

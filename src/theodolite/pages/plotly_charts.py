@@ -231,25 +231,25 @@ def _axis(axis: Axis) -> dict[str, Any]:
         "title": {"text": axis.title, "standoff": 8}, "gridcolor": "@grid", "zeroline": False, "linecolor": "@axis",
         "tickcolor": "@axis", "range": values(axis.limits), "fixedrange": False,
     }  # fmt: skip
+    places, texts = ticks(axis)
+    own = {"tickvals": values(places), "ticktext": texts}  # the page drops them when the reader zooms in
     if axis.scale == "linear":
-        return common
+        return common | own | {"exponentformat": "power"}
     ends = values(forward(axis, np.asarray(axis.limits)))
     if axis.scale == "log":
-        places, texts = ticks(axis)
-        own = {"tickvals": values(places), "ticktext": texts}  # the page drops them when the reader zooms in
-        return common | {"type": "log", "range": ends, "exponentformat": "power"} | own
-    places, texts = ticks(axis)
+        return common | own | {"type": "log", "range": ends, "exponentformat": "power"}
     return common | {"range": ends, "tickvals": values(forward(axis, np.asarray(places))), "ticktext": texts}
 
 
 def _layout(chart: Chart, shapes: list[dict[str, Any]], notes: list[dict[str, Any]]) -> dict[str, Any]:
     return {
         "xaxis": _axis(chart.x) | {"showgrid": False, "showline": True, "ticks": "outside", "ticklen": 4},
-        "yaxis": _axis(chart.y),
+        "yaxis": _axis(chart.y) | {"automargin": True},
         "yaxis2": {"overlaying": "y", "range": [0, 1], "visible": False, "fixedrange": True},
         "shapes": shapes,
         "annotations": notes,
         "barmode": "overlay",
+        "meta": chart.y.scale,
         "bargap": 0,
         "hovermode": "closest" if chart.name == "line" else "x unified",
         "hoverlabel": {"bgcolor": "@paper", "bordercolor": "@axis", "font": {"color": "@ink"}},

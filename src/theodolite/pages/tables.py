@@ -88,12 +88,16 @@ def _kept(values: np.ndarray) -> np.ndarray:
 
 
 _FACTS = {
-    "created": "started", "theodolite": "theodolite", "python": "Python", "numpy": "NumPy", "torch": "PyTorch",
-    "sqlite": "SQLite", "platform": "system", "host": "machine", "cpus": "processors", "device": "device",
-    "optimizer": "optimizer", "command": "command", "batch_size": "batch size", "parameters": "parameters",
+    "model": "model", "dimension": "parameters", "dtype": "precision", "optimizer": "optimizer",
+    "hyperparameters": "its settings", "batch_size": "batch size", "created": "started", "command": "command",
+    "device": "device", "device_name": "hardware", "threads": "threads", "cpus": "processors", "platform": "system",
+    "host": "machine", "torch": "PyTorch", "numpy": "NumPy", "python": "Python", "sqlite": "SQLite",
+    "theodolite": "Theodolite", "floor": "least loss known", "budget": "budget of measuring", "seed": "seed",
+    "validated": "validation data",
 }  # fmt: skip
 _HIDDEN = (
     "format", "pid", "layers", "unit_layers", "name", "filesystem", "journal_mode", "durable", "previous",
+    "params_outside_optimizer", "num_params_outside_model",
 )  # fmt: skip
 
 
@@ -129,7 +133,7 @@ def _cost(run: Run) -> list[tuple[str, str]]:
 
 def _flat(label: str, value: Any) -> Iterator[tuple[str, str]]:
     if isinstance(value, Mapping):
-        yield label, ", ".join(_text(item) if key == "name" else f"{key} {_text(item)}" for key, item in value.items())
+        yield label, _settings(value)
     elif label == "command" and isinstance(value, list):
         yield label, " ".join(map(str, value))
     elif label == "started":
@@ -146,10 +150,18 @@ def _text(value: Any) -> str:
     if isinstance(value, float):
         return number(value, 6)
     if isinstance(value, list | tuple):
-        return ", ".join(map(_text, value))
-    if isinstance(value, Mapping):
-        return "; ".join(f"{key} {_text(item)}" for key, item in value.items())
-    return str(value)
+        return ("; " if any(isinstance(item, Mapping) for item in value) else ", ").join(map(_text, value))
+    return _settings(value) if isinstance(value, Mapping) else str(value)
+
+
+def _settings(group: Mapping[Any, Any]) -> str:
+    """Names with values; what is switched off is not named."""
+    kept = {key: item for key, item in group.items() if item is not None and item is not False}
+    return ", ".join(_text(item) if key == "name" else f"{_spaced(key)} {_text(item)}" for key, item in kept.items())
+
+
+def _spaced(key: Any) -> str:
+    return str(key).replace("_", " ")
 
 
 _EVENT_WORDS = {

@@ -79,12 +79,20 @@ def opening(diagnosis: Diagnosis) -> Opening:
         diagnosis.summary,
         confidence(diagnosis),
         tuple((plain(name), f"{100 * value:.0f} %", 100 * value) for name, value in ranked if value >= 0.005),
-        main.evidence if main else (),
+        tuple(map(sentence, main.evidence)) if main else (),
         _tried(diagnosis),
         f"Also present: {also}." if also else "",
-        diagnosis.notes,
+        tuple(map(sentence, diagnosis.notes)),
         main.picture if main else "",
     )
+
+
+def sentence(text: str) -> str:
+    """A text that begins with a capital, unless it begins with a symbol, and ends with a full stop."""
+    if not text:
+        return ""
+    first = text[0].upper() if text[0].isascii() and (text[1:2].islower() or text[1:2] == " ") else text[0]
+    return first + text[1:] + ("" if text[-1] in ".?!)" else ".")
 
 
 def _tried(diagnosis: Diagnosis) -> str:
@@ -129,10 +137,10 @@ def _finding_row(finding: Finding) -> FindingRow:
         SYMBOLS[finding.verdict],
         _estimate(finding.statistic),
         threshold,
-        finding.meaning,
+        sentence(finding.meaning),
         effect if finding.effect.is_finite else "",
-        finding.evidence,
-        finding.missing,
+        tuple(map(sentence, finding.evidence)),
+        sentence(finding.missing),
         finding.picture,
         finding.source,
     )
@@ -141,7 +149,7 @@ def _finding_row(finding: Finding) -> FindingRow:
 def _estimate(estimate: Estimate) -> str:
     if not estimate.is_finite:
         return ""
-    error = f" ± {number(estimate.error, 2)}" if math.isfinite(estimate.error) else ""
+    error = f" ± {number(estimate.error, 2)}" if math.isfinite(estimate.error) and estimate.error > 0 else ""
     return f"{number(estimate.value, 3)}{error}"
 
 

@@ -15,6 +15,7 @@ from theodolite.plots.reading import (
     late,
     notes_of,
     step_axis,
+    when,
     window_means,
     windows,
 )
@@ -72,7 +73,7 @@ def marks_budget(run: Run) -> Chart | Absent:
     return Chart(
         "budget",
         _TITLE,
-        _takeaway(split),
+        _takeaway(split, when(run, split.steps)),
         "Each bar is a stretch of steps; 1 is all that its mini-batch gradients promised. What hangs below 0 was lost "
         "or gained beyond the promise. Whiskers: one standard error of the delivered share.",
         step_axis(run),
@@ -83,7 +84,7 @@ def marks_budget(run: Run) -> Chart | Absent:
 
 
 def _split(run: Run, steps: np.ndarray, terms: dict[str, np.ndarray]) -> _Split:
-    cut = windows(steps)
+    cut = windows(steps, run.num_steps)
     errors = {name: errors_at(run, f"{name}_error", steps) for name in ("promise", "delivered")}
     promise, error = window_means(terms["promise"], cut, errors["promise"])
     return _Split(steps, terms, errors, cut, promise, promise > 2 * np.where(np.isfinite(error), error, 0.0))
@@ -154,17 +155,17 @@ def _edges(split: _Split, reach: np.ndarray) -> tuple[Marks, ...]:
     return tuple(found)
 
 
-def _takeaway(split: _Split) -> str:
+def _takeaway(split: _Split, moment: str) -> str:
     if split.steps.size == 0:
         return "No measured step has finite values."
     recent = late(split.steps)
     promise = float(split.terms["promise"][recent].mean())
     if promise <= 0:
-        return "Over the last quarter of the measured steps the gradients promised no progress at all."
+        return f"{moment} the gradients promised no progress at all."
     shares = {words: float(split.terms[series][recent].mean()) / promise for series, words, _ in PARTS}
     arrived = shares.pop("delivered")
     thief = max(shares, key=lambda words: shares[words])
     got = f"{percent(arrived)} of what the gradients promised arrived" if arrived >= 0 else "the loss rose"
     amount = percent(shares[thief]) if shares[thief] < 1.5 else f"{number(shares[thief], 2)} times the promise"
     lost = f"; {amount} was lost to {thief}" if shares[thief] >= 0.05 else ""
-    return f"Over the last quarter of the measured steps {got}{lost}."
+    return f"{moment} {got}{lost}."

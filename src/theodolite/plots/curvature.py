@@ -13,9 +13,10 @@ from theodolite.plots.reading import (
     step_axis,
     track,
     unplaced,
+    when,
     with_errors,
 )
-from theodolite.plots.scales import fit, number
+from theodolite.plots.scales import fit, number, percent
 from theodolite.records.run import Run
 
 _ENDS = (("largest", "largest λ", Role.SECOND), ("smallest", "smallest λ", Role.MAIN))
@@ -43,6 +44,8 @@ def marks_eigenvalues(run: Run) -> Chart | Absent:
         edges += [*unplaced(words, x, y)]
         drawn.append(y)
     stability = _stability(run)
+    far = _far(stability, drawn)
+    stability = () if far else stability
     drawn += [one.y for one in stability]
     scale, threshold = _scale(run)
     axis = fit("eigenvalue λ", "loss per θ²", [*drawn, np.zeros(1)], scale=scale, threshold=threshold)
@@ -58,9 +61,19 @@ def marks_eigenvalues(run: Run) -> Chart | Absent:
         (
             "By Lanczos on the reference sample. A bar is the residual ‖Hv − λv‖: an eigenvalue lies within it; the "
             "error of taking a sample for all data is not in it.",
+            *far,
             *notes_of(tuple(edges)),
         ),
     )
+
+
+def _far(stability: tuple[Curve, ...], drawn: list[np.ndarray]) -> tuple[str, ...]:
+    """A note instead of the curve 2 ÷ step where it would flatten everything else."""
+    top = max((float(np.max(y[np.isfinite(y)], initial=0.0)) for y in drawn), default=0.0)
+    if not stability or stability[0].y.min() <= 20 * top:
+        return ()
+    ratio = number(float(stability[0].y.min()) / top, 2) if top > 0 else "∞"
+    return (f"2 ÷ step lies beyond the axis: it is at least {ratio} times the largest eigenvalue.",)
 
 
 def _scale(run: Run) -> tuple[ScaleName, float | None]:
@@ -101,14 +114,14 @@ def _eigenvalue_takeaway(run: Run) -> str:
     recent = late(x) & finite
     below = low + np.where(np.isfinite(residual), residual, np.inf) < 0
     last = float(np.median(low[recent])) if recent.any() else float(low[finite][-1])
-    when = "late in the run" if finite.sum() > 1 else "here"
     share = f"{int(below[recent].sum())} of {int(recent.sum())}"
     sign = (
         f"below zero by more than its residual at {share} measurements"
         if below[recent].any()
         else "not clearly below zero"
     )
-    return f"The largest curvature is {number(float(top[-1]), 2)}; the smallest is {number(last, 2)} {when}, {sign}."
+    ends = f"the largest curvature is {number(float(top[-1]), 2)}; the smallest is {number(last, 2)}"
+    return f"{when(run, x)} {ends}, {sign}."
 
 
 def marks_noise_scale(run: Run) -> Chart | Absent:
@@ -144,15 +157,19 @@ def marks_noise_scale(run: Run) -> Chart | Absent:
     return Chart(
         "noise_scale",
         title,
-        f"Late in the run a batch of about {typical} examples would hold as much noise as signal."
+        f"{when(run, x)} a batch of about {typical} examples would hold as much noise as signal."
         if typical
-        else "Late in the run the noise scale could not be stated.",
+        else f"{when(run, x)} the noise scale could not be stated.",
         "A batch much smaller than this is mostly noise; one much larger wastes work.",
         step_axis(run),
         fit("tr C ÷ ‖G‖²", "examples", drawn, scale="log"),
         (*levels, *layers, *edges),
         ("Single values scatter widely: the gradient's own square is estimated with noise.", *notes_of(edges)),
     )
+
+
+def _silent(step: int, share: float) -> str:
+    return f"At step {step}, {percent(share)} of the hidden units are silent on every example."
 
 
 def marks_dead_units(run: Run) -> Chart | Absent:
@@ -174,7 +191,7 @@ def marks_dead_units(run: Run) -> Chart | Absent:
     return Chart(
         "dead_units",
         title,
-        f"At the end {number(100 * float(finite[-1]), 2)} % of the hidden units are silent on every example."
+        _silent(int(x[np.isfinite(y)][-1]), float(finite[-1]))
         if finite.size
         else "The share of dead units is nowhere finite.",
         "A unit that is zero on every example has no gradient, and cannot come back by itself.",

@@ -126,6 +126,6 @@ def _gradient_takeaway(steps: np.ndarray, norm: np.ndarray) -> str:
         return "The gradient norm was never finite."
     middle, top = float(np.median(finite)), float(finite.max())
     recent = norm[late(steps) & np.isfinite(norm)]
-    now = f", {number(float(np.median(recent)), 3)} late in the run" if recent.size else ""
+    now = f", late {number(float(np.median(recent)), 3)}" if recent.size else ""
     spike = f"; the greatest is {number(top / middle, 2)} times that" if middle > 0 and top > 10 * middle else ""
     return f"The gradient norm is typically {number(middle, 3)}{now}{spike}."

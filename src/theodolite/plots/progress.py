@@ -15,6 +15,7 @@ from theodolite.plots.reading import (
     notes_of,
     step_axis,
     unplaced,
+    when,
     window_means,
     windows,
 )
@@ -37,7 +38,7 @@ def marks_progress(run: Run) -> Chart | Absent:
         return absent
     steps, values = aligned(run, ("promise", "delivered"))
     own = [errors_at(run, f"{name}_error", steps) for name in values]
-    takeaway = _progress_takeaway(*(_late_mean(steps, y) for y in values.values()))
+    takeaway = _progress_takeaway(when(run, steps), *(_late_mean(steps, y) for y in values.values()))
     reading = "By how much one step should lower the loss, judged by its own gradient, and by how much it did."
     drawn = {"promised": values["promise"], "delivered": values["delivered"]}
     return _compared(run, Words("progress", title, takeaway, reading, "progress of a step"), steps, (drawn, own))
@@ -62,7 +63,7 @@ def marks_fresh(run: Run) -> Chart | Absent:
         drawn = {
             f"{kind} batch": values[f"{kind}_loss_before"] - values[f"{kind}_loss_after"] for kind in ("own", "fresh")
         }
-    takeaway = _fresh_takeaway(*(_late_mean(steps, y) for y in drawn.values()))
+    takeaway = _fresh_takeaway(when(run, steps), *(_late_mean(steps, y) for y in drawn.values()))
     reading = (
         "How far one step lowers the loss of the batch it was made from, and of the next batch, not yet trained on. "
         "What helps only its own batch is noise."
@@ -86,7 +87,7 @@ def _compared(
     run: Run, words: Words, steps: np.ndarray, drawn: tuple[dict[str, np.ndarray], list[np.ndarray]]
 ) -> Chart:
     """Window means of two quantities with their errors; the first is what was hoped for, the second what came."""
-    cut = windows(steps)
+    cut = windows(steps, run.num_steps)
     layers: list[Layer] = []
     means = [np.zeros(1)]
     edges = tuple(mark for name, y in drawn[0].items() for mark in unplaced(name, steps, y))
@@ -116,19 +117,19 @@ def _late_mean(steps: np.ndarray, y: np.ndarray) -> float:
     return float(recent.mean()) if recent.size else float("nan")
 
 
-def _progress_takeaway(promised: float, delivered: float) -> str:
+def _progress_takeaway(moment: str, promised: float, delivered: float) -> str:
     if not np.isfinite(promised + delivered):
         return "The last measured steps have no finite progress."
     outcome = (
         f"delivers {number(delivered, 2)}" if delivered >= 0 else f"makes the loss worse by {number(-delivered, 2)}"
     )
-    return f"Late in the run a step promises {number(promised, 2)} of loss and {outcome}."
+    return f"{moment} a step promises {number(promised, 2)} of loss and {outcome}."
 
 
-def _fresh_takeaway(own: float, fresh: float) -> str:
+def _fresh_takeaway(moment: str, own: float, fresh: float) -> str:
     if not np.isfinite(own + fresh):
         return "The last measured steps have no finite improvement."
     if own <= 0:
-        return "Late in the run a step makes even its own batch worse: it overshoots."
+        return f"{moment} a step makes even its own batch worse: it overshoots."
     carried = f"{percent(fresh / own)} of that carries over" if fresh > 0 else "nothing of that carries over"
-    return f"Late in the run a step improves its own batch by {number(own, 2)}, and {carried} to a fresh batch."
+    return f"{moment} a step improves its own batch by {number(own, 2)}, and {carried} to a fresh batch."

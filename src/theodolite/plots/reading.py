@@ -64,6 +64,23 @@ def late(steps: np.ndarray) -> np.ndarray:
     return steps >= steps[-1] - 0.25 * (steps[-1] - steps[0]) if steps.size else np.zeros(0, dtype=bool)
 
 
+def when(run: Run, steps: np.ndarray) -> str:
+    """When the last quarter of some measurements was: "Late in the run" only if it was.
+
+    Args:
+        run: The run.
+        steps: The steps measured at, ascending.
+
+    Returns:
+        The beginning of a sentence.
+    """
+    recent = steps[late(steps)]
+    if recent.size == 0 or recent[0] >= 0.6 * run.num_steps:
+        return "Late in the run"
+    first, last = int(recent[0]), int(recent[-1])
+    return f"At step {first}" if first == last else f"At steps {first} to {last}"
+
+
 def aligned(run: Run, names: tuple[str, ...]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """The steps at which every one of some series was measured, and the values there.
 
@@ -117,20 +134,22 @@ def with_errors(run: Run, name: str, error: str = "") -> tuple[np.ndarray, np.nd
     return steps, np.asarray(series.values, dtype=np.float64), errors
 
 
-def windows(steps: np.ndarray, most: int = MAX_WINDOWS) -> Windows:
-    """Cut a stretch of steps into windows of equal width, each with at least one measurement.
+def windows(steps: np.ndarray, last: int = 0, *, most: int = MAX_WINDOWS) -> Windows:
+    """Cut a run into windows of equal width and keep those with a measurement.
 
     Args:
         steps: The steps measured at, ascending.
-        most: How many windows at most; never more than there are measurements.
+        last: Last step of the run, so that windows of all series are the same; the last one measured if that is later.
+        most: How many windows at most; a window is never shorter than a step.
 
     Returns:
         The windows.
     """
     if steps.size == 0:
         return Windows(np.zeros(0), np.zeros(0), ())
-    count = min(most, int(steps.size))
-    edges = np.linspace(steps[0] - 0.5, steps[-1] + 0.5, count + 1)
+    end = max(last, int(steps[-1]), 1)
+    count = min(most, end)
+    edges = np.linspace(0.5, end + 0.5, count + 1)
     place = np.clip(np.searchsorted(edges, steps, side="right") - 1, 0, count - 1)
     used = np.unique(place)
     centers = (edges[:-1] + edges[1:]) / 2

@@ -9,6 +9,7 @@ from theodolite.plots.marks import Axis, ScaleName
 
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _LOG_RATIO = 30.0  # beyond a factor of 30 a linear axis hides the small values
+_HUGE = 1e300  # the ends of an axis and their difference stay finite
 _SYMLOG_RATIO = 100.0
 _SYMLOG_DECADES = 4.0  # each side of a symlog axis shows at most so many decades, or the linear part vanishes
 
@@ -75,7 +76,7 @@ def fit(
         The axis with its limits.
     """
     joined = np.concatenate([np.ravel(np.asarray(part, dtype=np.float64)) for part in values] or [np.zeros(0)])
-    finite = joined[np.isfinite(joined)]
+    finite = np.clip(joined[np.isfinite(joined)], -_HUGE, _HUGE)
     chosen = scale or choose_scale(finite)
     kept = finite[finite > 0] if chosen == "log" else finite
     if kept.size == 0:
@@ -84,7 +85,8 @@ def fit(
     low, high = forward(bare, np.asarray(bare.limits))
     least = {"log": 0.3, "symlog": 0.5, "linear": max(1e-3 * abs(low), 1e-12)}[chosen]
     room = max((high - low) * pad, 0.0 if high - low > least else least)
-    ends = backward(bare, np.asarray([low - room, high + room]))
+    least_place = -307.5 if chosen == "log" else -np.inf  # below that, powers of ten lose their digits
+    ends = backward(bare, np.asarray([max(low - room, least_place), high + room]))
     return Axis(label, unit, chosen, (float(ends[0]), float(ends[1])), bare.threshold)
 
 
@@ -104,8 +106,8 @@ def choose_scale(finite: np.ndarray) -> ScaleName:
     if size.size < 2:
         return "linear"
     if finite.min() > 0:
-        return "log" if size.max() / np.quantile(size, 0.1) > _LOG_RATIO else "linear"
-    return "symlog" if size.max() / np.median(size) > _SYMLOG_RATIO else "linear"
+        return "log" if size.max() > _LOG_RATIO * np.quantile(size, 0.1) else "linear"
+    return "symlog" if size.max() > _SYMLOG_RATIO * np.median(size) else "linear"
 
 
 def _threshold(finite: np.ndarray) -> float:

@@ -11,6 +11,7 @@ from theodolite.plots.reading import (
     scattered,
     step_axis,
     unplaced,
+    when,
     with_errors,
 )
 from theodolite.plots.scales import fit, number
@@ -40,7 +41,7 @@ def marks_best_scale(run: Run) -> Chart | Absent:
     return Chart(
         "best_scale",
         title,
-        _scale_takeaway(factor[late(steps)]),
+        _scale_takeaway(when(run, steps), factor[late(steps)]),
         "1 means the step was right. Above 1 the same step could have been that many times longer; below 1 it was too "
         "long; below ½ it went past the far wall, and the loss rose.",
         step_axis(run),
@@ -54,18 +55,18 @@ def marks_best_scale(run: Run) -> Chart | Absent:
     )
 
 
-def _scale_takeaway(factor: np.ndarray) -> str:
+def _scale_takeaway(moment: str, factor: np.ndarray) -> str:
     bent = factor[np.isfinite(factor)]
     if bent.size == 0:
-        return "Late in the run there was no positive curvature along the step: nothing limits its size."
+        return f"{moment} there was no positive curvature along the step: nothing limits its size."
     middle = float(np.median(bent))
     if middle <= 0:
-        return "Late in the run the step typically pointed uphill on the reference sample."
+        return f"{moment} the step typically pointed uphill on the reference sample."
     if middle > 1.5:
-        return f"Late in the run the step could typically have been {number(middle, 2)} times as long."
+        return f"{moment} the step could typically have been {number(middle, 2)} times as long."
     if middle < 0.67:
-        return f"Late in the run the step was typically {number(1 / middle, 2)} times too long."
-    return f"Late in the run the step was about right: its best size is {number(middle, 2)} times the real one."
+        return f"{moment} the step was typically {number(1 / middle, 2)} times too long."
+    return f"{moment} the step was about right: its best size is {number(middle, 2)} times the real one."
 
 
 def marks_step_size(run: Run) -> Chart | Absent:
@@ -110,11 +111,12 @@ def marks_step_size(run: Run) -> Chart | Absent:
 def _size_takeaway(run: Run) -> str:
     steps, values = aligned(run, ("best_step", "step_scale"))
     best, real = values["best_step"][late(steps)], values["step_scale"][late(steps)]
+    moment = when(run, steps)
     kept = np.isfinite(best) & np.isfinite(real) & (real > 0) & (best > 0)
     if not kept.any():
-        return "Late in the run no best step along the gradient could be stated."
+        return f"{moment} no best step along the gradient could be stated."
     ratio = float(np.median(best[kept] / real[kept]))
-    return f"Late in the run the best step along the gradient is {number(ratio, 2)} times the size of the real one."
+    return f"{moment} the best step along the gradient is {number(ratio, 2)} times the size of the real one."
 
 
 def marks_update(run: Run) -> Chart | Absent:
@@ -135,7 +137,7 @@ def marks_update(run: Run) -> Chart | Absent:
     recent = cosine[late(steps) & np.isfinite(cosine)]
     middle = float(np.median(recent)) if recent.size else float("nan")
     kind = "turn back on each other" if middle < -0.2 else "go the same way" if middle > 0.2 else "are nearly unrelated"
-    takeaway = f"Late in the run successive updates {kind}: their typical cosine is {number(middle, 2)}."
+    takeaway = f"{when(run, steps)} successive updates {kind}: their typical cosine is {number(middle, 2)}."
     axis = fit("cosine with the update before", "", [np.asarray([-1.0, 1.0])], scale="linear")
     layers = scattered("cosine", steps, cosine, role=Role.MAIN)
     return Chart(
