@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 from torch.nn.utils import parametrizations
 from torch.utils.checkpoint import checkpoint
 
@@ -60,13 +60,13 @@ def to(value: Any, dtype: torch.dtype) -> Any:
 
 def regression(model: nn.Module, batch: Any) -> Tensor:
     inputs, targets = batch
-    return F.mse_loss(model(inputs), targets)
+    return functional.mse_loss(model(inputs), targets)
 
 
 def classification(model: nn.Module, batch: Any) -> Tensor:
     inputs, targets = batch
     output = model(inputs)
-    return F.cross_entropy(output.reshape(-1, output.shape[-1]), targets.reshape(-1))
+    return functional.cross_entropy(output.reshape(-1, output.shape[-1]), targets.reshape(-1))
 
 
 def vectors(model: nn.Module, sizes=(5, 3), features=3, loss=regression, outputs=2) -> Problem:
@@ -128,7 +128,7 @@ class Causal(nn.Module):
     def forward(self, ids):
         x = self.embed(ids)
         q, k, v = (part.reshape(*x.shape[:2], 2, 2).transpose(1, 2) for part in self.qkv(self.norm(x)).chunk(3, -1))
-        y = F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2).reshape(x.shape)
+        y = functional.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2).reshape(x.shape)
         return self.read(x + y)
 
 
@@ -156,7 +156,7 @@ class Odd(nn.Module):
 
     def forward(self, x):
         picture = torch.tanh(x[:, :, None, None] * torch.ones(3, 3, dtype=x.dtype))
-        extra = F.conv2d(picture, self.spread).mean((2, 3))
+        extra = functional.conv2d(picture, self.spread).mean((2, 3))
         return self.scale * torch.tanh(x @ self.turned) @ self.frozen + extra**2
 
 
@@ -245,7 +245,7 @@ def physics() -> Problem:
         u = model(x)
         (slope,) = torch.autograd.grad(u.sum(), x, create_graph=True)
         (bend,) = torch.autograd.grad(slope.sum(), x, create_graph=True)
-        return F.mse_loss(bend, batch[1])
+        return functional.mse_loss(bend, batch[1])
 
     model = nn.Sequential(nn.Linear(1, 4), nn.Tanh(), nn.Linear(4, 1))
     return vectors(model, features=1, outputs=1, loss=residual)
@@ -253,7 +253,7 @@ def physics() -> Problem:
 
 def dictionary() -> Problem:
     batches = [{"scale": torch.tensor(2.0), "x": torch.randn(size, 3), "y": torch.randn(size, 2)} for size in (5, 3)]
-    return Problem(mlp(), lambda m, b: b["scale"] * F.mse_loss(m(b["x"]), b["y"]), batches, batches)
+    return Problem(mlp(), lambda m, b: b["scale"] * functional.mse_loss(m(b["x"]), b["y"]), batches, batches)
 
 
 def one_batch() -> Problem:

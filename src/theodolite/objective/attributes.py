@@ -12,6 +12,10 @@ from torch import Tensor, nn
 
 _GENERATORS = (torch.Generator, random.Random, np.random.RandomState, np.random.Generator)
 _CONTAINERS = (list, dict, set, deque)
+_PLAIN = frozenset((bool, int, float, str, bytes, type(None)))
+_OWN_TABLES = frozenset(("_parameters", "_buffers", "_modules"))
+"""Tables that every module has, whose tensors are looked after elsewhere."""
+
 _MANY = 1000
 """Longer containers are not searched for tensors."""
 
@@ -48,45 +52,60 @@ class _Substitutes:
     def of(self, value: Tensor) -> Tensor:
         """The copy that stands in for a tensor."""
         if id(value) not in self._copies:
+            # A stored activation is state, not a function of θ: its graph belongs to a step that is over.
+            is_parameter = value.is_leaf and value.requires_grad
             # The original is held too, so that its id is not given to another.
-            self._copies[id(value)] = (value, value.detach().clone().requires_grad_(value.requires_grad))
+            self._copies[id(value)] = (value, value.detach().clone().requires_grad_(is_parameter))
         return self._copies[id(value)][1]
 
     def inside(self, value: Any) -> Any:
         """A value, or what a tuple of values holds, with tensors replaced by their copies."""
         if isinstance(value, Tensor):
-            return self.of(value) if value.is_leaf and not isinstance(value, nn.Parameter) else value
+            return value if isinstance(value, nn.Parameter) else self.of(value)
         if type(value) is tuple:
             return tuple(self.inside(item) for item in value)
         return value
 
 
 class _ModuleState:
-    """Everything one module holds beside its parameters."""
+    """Everything one module holds beside its parameters.
+
+    Most attributes of most modules are plain values and empty tables of hooks: they are told by their type alone, since
+    asking whether something is a tensor costs more than a small layer.
+    """
 
     def __init__(self, module: nn.Module, substitutes: _Substitutes) -> None:
         """Remember the module's attributes, and lay copies of buffers and other tensors in their place."""
         self._module = module
         self._attributes = dict(module.__dict__)
-        self._containers = [
-            (value, value.copy()) for value in self._attributes.values() if isinstance(value, _CONTAINERS)
-        ]
+        self._containers: list[tuple[Any, Any]] = []
         self._buffers = [(name, value) for name, value in module._buffers.items() if value is not None]
         for name, value in self._buffers:
             module._buffers[name] = substitutes.of(value)
         for name, value in self._attributes.items():
-            module.__dict__[name] = substitutes.inside(value)
-            if isinstance(value, (list, dict)) and len(value) <= _MANY:
-                for key, item in enumerate(value) if isinstance(value, list) else list(value.items()):
-                    if isinstance(item, (Tensor, tuple)):
-                        value[key] = substitutes.inside(item)
+            if type(value) in _PLAIN:
+                continue
+            if isinstance(value, _CONTAINERS):
+                self._keep_container(name, value, substitutes)
+            elif isinstance(value, (tuple, Tensor)):
+                module.__dict__[name] = substitutes.inside(value)
+
+    def _keep_container(self, name: str, value: Any, substitutes: _Substitutes) -> None:
+        """Remember the items of a container, and lay copies of tensors in their place."""
+        self._containers.append((value, value.copy() if value else ()))
+        if name in _OWN_TABLES or not isinstance(value, (list, dict)) or not 0 < len(value) <= _MANY:
+            return
+        for key, item in enumerate(value) if isinstance(value, list) else list(value.items()):
+            if isinstance(item, (tuple, Tensor)):
+                value[key] = substitutes.inside(item)
 
     def restore(self) -> None:
         """Bring everything back."""
         self._module.__dict__.clear()
         self._module.__dict__.update(self._attributes)
         for container, items in self._containers:
-            _refill(container, items)
+            if items or container:
+                _refill(container, items)
         for name, value in self._buffers:
             self._module._buffers[name] = value
 

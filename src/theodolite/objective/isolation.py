@@ -18,6 +18,8 @@ from torch import Tensor, nn
 
 from theodolite.objective.attributes import generators_of, modules_kept
 
+_HOOKS = ("_backward_hooks", "_post_accumulate_grad_hooks")
+
 
 def _default_generators() -> list[torch.Generator]:
     """The default generators that exist in this process, on every device in use."""
@@ -121,21 +123,30 @@ def autocast_uncached() -> Iterator[None]:
 
 @contextmanager
 def gradients_kept(tensors: Iterable[Tensor]) -> Iterator[None]:
-    """Lay aside ``.grad``, and the hooks on it that users put on parameters: they would change what is measured."""
-    held = [(tensor, tensor.grad, tensor._backward_hooks) for tensor in tensors if tensor.is_leaf]
-    for tensor, grad, hooks in held:
-        if grad is not None:
-            tensor.grad = None
-        if hooks:
-            tensor._backward_hooks = None
+    """Lay aside ``.grad``, and the hooks on it that users put on parameters: they would change what is measured.
+
+    A hook may even take the optimizer's step.
+
+    Args:
+        tensors: The parameters.
+
+    Yields:
+        Nothing.
+    """
+    held = [(tensor, tensor.grad) for tensor in tensors if tensor.is_leaf]
+    tables: list[dict[int, Any]] = [getattr(tensor, name) for tensor, _ in held for name in _HOOKS]
+    hooks = [(table, table.copy()) for table in tables if table]
+    for tensor, _ in held:
+        tensor.grad = None
+    for table, _ in hooks:
+        table.clear()  # autograd holds on to the table itself
     try:
         yield
     finally:
-        for tensor, grad, hooks in held:
-            if tensor.grad is not grad:
-                tensor.grad = grad
-            if hooks:
-                tensor._backward_hooks = hooks
+        for tensor, grad in held:
+            tensor.grad = grad
+        for table, entries in hooks:
+            table.update(entries)
 
 
 class _NoCheckpoint:

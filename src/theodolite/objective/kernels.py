@@ -35,7 +35,7 @@ def recurrent_kernels_off() -> Iterator[None]:
 
 @contextmanager
 def dense_embeddings(modules: Iterable[nn.Module]) -> Iterator[None]:
-    """Let embeddings give dense gradients; sparse ones cannot be differentiated again."""
+    """Let embeddings give dense gradients; few operations on sparse ones can be differentiated."""
     sparse = [module for module in modules if isinstance(module, (nn.Embedding, nn.EmbeddingBag)) and module.sparse]
     for module in sparse:
         module.sparse = False
@@ -70,12 +70,12 @@ def primitive_weight_norm() -> Iterator[None]:
 
 @contextmanager
 def twice_differentiable(roots: Iterable[nn.Module]) -> Iterator[None]:
-    """Let attention, recurrent layers and embeddings run on kernels that can be differentiated twice.
+    """Run attention, recurrent layers, embeddings and weight normalisation so that they can be differentiated twice.
 
     The fused scaled-dot-product attention has no second derivative; the mathematical one has. The recurrent kernels of
     cuDNN have none, those of oneDNN a slow one (8.6 against 5.7 gradients a product); both are switched off where a
-    recurrent layer is present, and only there, since the switch would slow convolutions too. Weight normalisation has a
-    wrong one.
+    recurrent layer is present, and only there, since the switch would slow convolutions too. The second derivative of
+    the fused weight normalisation is wrong.
 
     Args:
         roots: Roots of the module trees that will be run.
@@ -86,8 +86,8 @@ def twice_differentiable(roots: Iterable[nn.Module]) -> Iterator[None]:
     modules = [module for root in roots for module in root.modules()]
     with ExitStack() as stack:
         stack.enter_context(sdpa_kernel(SDPBackend.MATH))
-        stack.enter_context(primitive_weight_norm())
         stack.enter_context(dense_embeddings(modules))
+        stack.enter_context(primitive_weight_norm())
         if any(isinstance(module, nn.RNNBase) for module in modules):
             stack.enter_context(recurrent_kernels_off())
         yield

@@ -99,6 +99,7 @@ class HessianProducts:
         self._kept.clear()
         self._is_complete = False
 
+    @torch.inference_mode(False)
     def apply(self, vectors: Float[Tensor, "params count"]) -> Float[Tensor, "params count"]:
         """H(θ)V for the columns of V.
 
