@@ -1,0 +1,108 @@
+"""``theodolite demo``: a real training on real digits, into an obstacle, and what Theodolite says of it."""
+
+import time
+from dataclasses import replace
+from pathlib import Path
+from textwrap import fill
+from typing import TYPE_CHECKING, cast
+
+import click
+
+from theodolite.cli.output import bold, open_page, page
+
+if TYPE_CHECKING:
+    from theodolite.problems import Batches, Training
+    from theodolite.problems.demo import Demo
+
+OBSTACLES = (
+    "none",
+    "step_too_small",
+    "step_too_large",
+    "gradient_noise",
+    "saddle_point",
+    "local_minimum",
+    "plateau",
+    "dead_units",
+)
+"""Those of ``problems.demo.DEMOS``, which could not be listed without loading torch; a test compares them."""
+
+_DEFAULT = "saddle_point"
+_SECONDS = 20.0
+"""For survey and remedies: with the start of torch (up to 8 s) and a few seconds of training well under a minute."""
+
+
+@click.command(short_help="Train on real digits into an obstacle, and diagnose it.")
+@click.option(
+    "--obstacle",
+    type=click.Choice(OBSTACLES),
+    default=_DEFAULT,
+    metavar="NAME",
+    help=f"What is planted: {', '.join(OBSTACLES)}. By default one that surprises.",
+)
+@click.option("--clean", is_flag=True, help="Train the healthy twin: the same without what was planted.")
+@click.option(
+    "--run",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("runs/demo"),
+    show_default=True,
+    help="Folder of the run; a run that is there is moved aside.",
+)
+@click.option("--steps", type=click.IntRange(min=1), help="How many steps; a few hundred by default.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of weights and batches.")
+@click.option("--open", "open_", is_flag=True, help="Show the report in the browser.")
+def demo(obstacle: str, *, clean: bool, run: Path, steps: int | None, seed: int, open_: bool) -> None:
+    """Train a small network on real digits into an obstacle, and diagnose it.
+
+    Takes less than a minute. First it trains, then Theodolite looks for the obstacle, then you learn what had been
+    planted. The last line names the report.
+    """
+    from theodolite.cli.watching import watch
+    from theodolite.pages import report
+    from theodolite.problems.demo import demo as planted
+
+    started = time.perf_counter()
+    plan = planted(obstacle)
+    problem = plan.clean if clean else plan.ill
+    training = problem.build(seed)
+    if steps is not None:
+        training = replace(training, batches=replace(cast("Batches", training.batches), steps=steps))
+    _say(_introduction(training, steps or problem.steps))
+    diagnosis = watch(training, run=run, seed=seed, seconds=_SECONDS)
+    click.echo(f"\n{page(diagnosis)}\n")
+    _say(_truth(plan, clean=clean))
+    _say(bold(_comparison(diagnosis.obstacle, problem.obstacle)))
+    if steps is not None and steps < problem.steps:
+        _say(f"This was made for {problem.steps} steps; after {steps} there may be too little to judge by.")
+    written = report(run, run / "report.html", diagnosis=diagnosis)
+    click.echo(f"\nAll this took {time.perf_counter() - started:.0f} s. The pictures are in the report:")
+    click.echo(f"report: {written}")
+    if open_:
+        open_page(written)
+
+
+def _say(text: str) -> None:
+    click.echo(fill(text, 88, break_on_hyphens=False))
+
+
+def _introduction(training: "Training", steps: int) -> str:
+    """What is trained, without a word on what is wrong with it."""
+    count = sum(tensor.numel() for tensor in training.model.parameters())
+    return (
+        f"Training a network of {count:,} parameters on {len(training.data[0]):,} handwritten digits, {steps:,} steps "
+        f"of {type(training.optimizer).__name__}. Whether something was planted that gets in its way, and what, you "
+        "learn at the end."
+    )
+
+
+def _truth(plan: "Demo", *, clean: bool) -> str:
+    """What was planted, in words."""
+    if not clean or plan.obstacle == "none":
+        return f"What had been planted: {plan.obstacle}. {plan.planted}"
+    return f"What had been planted: nothing. This was the healthy twin of the training with {plan.obstacle}."
+
+
+def _comparison(verdict: str, truth: str) -> str:
+    """Whether the verdict is what was planted."""
+    if verdict == truth:
+        return "Theodolite's verdict agrees."
+    return f"Theodolite's verdict does not agree: it says {verdict}, where the truth is {truth}."
