@@ -1,0 +1,44 @@
+"""Where does each rule draw its line, and why there?
+
+Gains are shares of the excess loss J − floor.
+"""
+
+USEFUL_FALL = 0.1
+"""A healthy loss falls like a power of the step. While the age doubles, t^(-1/2) loses 29 % of its excess, t^(-0.15)
+10 %: slower than that is not what a run is kept on for."""
+
+WORTH_IT = 0.02
+"""A move is worth taking when it gains a fiftieth of the excess: fifty such moves finish the job."""
+
+NOTHING_LEFT = 0.02
+"""No way down: the best move that was found, with two errors, gains less than a fiftieth of the excess."""
+
+MANY_TIMES = 5.0
+"""A rescaled step gains *many times* the real one at five times: more than the usual tuning of a step would bring."""
+
+LONGER, SHORTER = 10.0, 0.3
+"""A step is far too small if ten times its length serves it, and too large if a third does."""
+
+UPHILL = 0.3
+"""Steps of a sensible length lower the loss of their own batch; three uphill in ten is no accident among 16."""
+
+OVERSHOOT = 0.4
+"""Curvature takes ½·step·λ of a promise: half at the best length for the own batch, all at the stability limit."""
+
+NOISY = 0.5
+"""The promise is lost to noise when more than half of it is."""
+
+CRITICAL = 0.3
+"""Near a critical point the slope changes the loss less than a third of what curvature does over the same length."""
+
+DEAD, ALIVE = 0.5, 0.2
+"""Half of a layer dead is loss of capacity; a fifth is usual in healthy rectifier nets."""
+
+REVIVED = 0.1
+"""A dead unit has neither gradient nor curvature; a unit that is zero at a saddle has a part in its way down."""
+
+SEVERED = 0.95
+"""A layer with so many dead units hands on next to nothing."""
+
+VANISHING = 1e-4
+"""Gradient scales of layers differ by one or two decades in healthy nets; four decades mean that depth kills them."""
