@@ -35,6 +35,9 @@ PLAIN_STEPS = 16
 _RESCALED_STEPS = 4
 _EIGEN_PRODUCTS = 80
 _KRYLOV_PRODUCTS = 20
+_FAR = 3.0
+"""Flat means flat over three times the reach: within a tenth of the weights even a wide bowl looks flat."""
+
 _REACH = 0.1
 """Moves are scaled by a tenth of the weights, or of what weights usually are where they are nearly zero."""
 
@@ -186,10 +189,11 @@ def _moves(ground: Ground, gradient: Tensor) -> dict[str, Any]:
         corrected = None if space is None else unit(saddle_free_step(space))
         bent = {name: op @ move for name, move in (("g", downhill), ("c", corrected)) if move is not None}
     top, bottom = float(ends.largest.values[0]), float(ends.smallest.values[0])
+    far = _FAR * reach
     parts: dict[str, Any] = {
         "largest": Estimate(top, float(ends.largest.residuals[0])),
         "smallest": Estimate(bottom, float(ends.smallest.residuals[0])),
-        "flatness": float(gradient.double().norm()) * reach + max(abs(top), abs(bottom)) * reach**2 / 2,
+        "flatness": float(gradient.double().norm()) * far + max(abs(top), abs(bottom)) * far**2 / 2,
     }
     moves: list[WhatIf] = []
     for name, key, move in (("noise-free gradient", "g", downhill), ("curvature-corrected", "c", corrected)):
