@@ -45,7 +45,7 @@ _PLATEAU = Finding(
     "plateau",
     Verdict.UNDETERMINED,
     threshold=NOTHING_LEFT,
-    meaning="largest change of J to second order when the weights change by three tenths, as a share of the excess loss",
+    meaning="largest change of J, to second order, of weights changed by three tenths, as a share of the excess loss",
     picture="loss",
 )
 
@@ -145,7 +145,7 @@ def judge_plateau(evidence: Evidence) -> Finding:
     best = best_move(evidence, survey)
     flat = evidence.share(Estimate(survey.flatness, 0.0))
     says = [
-        f"weights changed by three tenths change the loss by {percent(flat.value)} of its excess at most, to second order",
+        f"weights changed by three tenths change the loss by {percent(flat.value)} of its excess, to second order",
         f"the best move gains {percent(best.value)} ± {percent(best.error)}",
     ]
     if math.isfinite(survey.depth_ratio):
