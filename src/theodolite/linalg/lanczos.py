@@ -107,11 +107,13 @@ class Krylov:
         self._projected[: m + 1, m] = self._orthogonalize(image)
         beta = float(torch.linalg.vector_norm(image, dtype=torch.float64))
         scale = float(np.abs(self.projected).max())
-        self.is_exhausted = self.size == self._op.dimension or beta <= torch.finfo(image.dtype).eps * scale
+        precision = torch.finfo(image.dtype).eps
+        self.is_exhausted = self.size == self._op.dimension or beta <= precision * scale
         self._coupling = np.zeros(m + 1)
         if not self.is_exhausted:
             self._coupling[m] = beta
-            self._place(image / beta)
+            # Two passes leave a vector orthogonal unless next to nothing is left of it (Kahan and Parlett).
+            self._place(image / beta, is_clean=beta > precision**0.5 * scale)
 
     def renew(self, generator: torch.Generator | None) -> None:
         """Go on from an invariant space with a new direction orthogonal to it."""
@@ -160,7 +162,8 @@ class Krylov:
             total[-1] = exact
         return total
 
-    def _place(self, vector: Tensor) -> None:
+    def _place(self, vector: Tensor, *, is_clean: bool = False) -> None:
         """Lay the next basis vector, orthogonal to the rest even if little was left of it."""
-        self._orthogonalize(vector)
+        if not is_clean:
+            self._orthogonalize(vector)
         self._rows[self.size] = vector / torch.linalg.vector_norm(vector, dtype=torch.float64).to(vector.dtype)
