@@ -289,12 +289,12 @@ def test_saturation_leaves_neither_slope_nor_curvature(trained, name, seed):
 def test_the_gradient_vanishes_down_a_sigmoid_stack(trained, seed):
     run = trained("plateau-digits-stack", seed)
     least, greatest, _ = run.after.extremes(dense=is_dense(seed))
-    assert float(run.after.gradient().norm()) < 2e-5
-    assert least > -1e-3 * greatest
+    assert float(run.after.gradient().norm()) < 2e-4
+    assert least > -2e-3 * greatest
     fresh = run.problem.build(seed)
     fresh.loss(fresh.model, fresh.data).backward()
     norms = [float(layer.weight.grad.norm()) for layer in linear_layers(fresh.model)]
-    assert norms[0] < 1e-4 * norms[-1]
+    assert norms[0] < 1e-3 * norms[-1]
     assert run.after.value() == pytest.approx(math.log(10), abs=0.01)
 
 
@@ -310,7 +310,7 @@ def test_dead_units_are_inactive_on_every_example_and_without_gradient(trained, 
     model, (inputs, _) = run.training.model, run.training.data
     with torch.no_grad():
         active = (model[: 2 * layer + 1](inputs) > 0).any(0)
-    assert float((~active).double().mean()) == pytest.approx(share)
+    assert float((~active).double().mean()) >= share - 1e-6
     model.zero_grad()
     run.training.loss(model, run.training.data).backward()
     linear = linear_layers(model)[layer]
@@ -325,14 +325,16 @@ def test_a_dead_unit_never_moves(trained, seed):
     assert float(run.after.gradient().norm()) == 0
 
 
-@pytest.mark.parametrize("name", [name for name in HEALTHY if name.startswith("dead")])
-def test_a_clean_twin_has_few_dead_units(trained, name, seed):
+@pytest.mark.parametrize(
+    ("name", "most"), [("dead-digits-twin", 0.1), ("dead-digits-most-twin", 0.1), ("dead-digits-adam-twin", 0.25)]
+)
+def test_a_clean_twin_has_few_dead_units(trained, name, most, seed):
     run = trained(name, seed)
-    if name == "dead-unit-twin":
-        return
-    model, (inputs, _) = run.training.model, run.training.data
-    with torch.no_grad():
-        assert float((model[:2](inputs) > 0).any(0).double().mean()) > 0.8
+    activity = run.training.data[0]
+    for layer in run.training.model:
+        activity = layer(activity).detach()
+        if isinstance(layer, torch.nn.ReLU):
+            assert float((activity > 0).any(0).double().mean()) >= 1 - most
 
 
 def test_training_goes_on_after_nan():
