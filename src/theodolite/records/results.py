@@ -78,7 +78,8 @@ class Line:
         NaN if a value between the ends is not finite.
         """
         inside = self.losses[self._between]
-        return float(inside.max() - max(inside[0], inside[-1])) if inside.size else float("nan")
+        with np.errstate(invalid="ignore"):
+            return float(inside.max() - max(inside[0], inside[-1])) if inside.size else float("nan")
 
     @property
     def is_monotone(self) -> bool:
