@@ -58,6 +58,11 @@ def percent(value: float) -> str:
     return f"{100 * value:.3g} %" if math.isfinite(value) else "?"
 
 
+def _sentence(text: str) -> str:
+    """A text with a capital, unless it begins with a symbol such as λ, and a full stop."""
+    return (text[:1].upper() if text[:1].isascii() else text[:1]) + text[1:] + "."
+
+
 def summary(obstacle: str, finding: Finding | None, secondary: tuple[str, ...]) -> str:
     """The verdict in a few sentences.
 
@@ -71,7 +76,7 @@ def summary(obstacle: str, finding: Finding | None, secondary: tuple[str, ...]) 
     """
     parts = [EXPLANATIONS.get(obstacle, NAMES.get(obstacle, obstacle))]
     if finding is not None:
-        parts += [text[:1].upper() + text[1:] + "." for text in finding.evidence]
+        parts += [_sentence(text) for text in finding.evidence[:1]]
     if secondary:
         parts.append("Also present: " + ", ".join(NAMES[name] for name in secondary) + ".")
     return " ".join(parts)

@@ -153,8 +153,14 @@ def _estimate(estimate: Estimate) -> str:
     return f"{number(estimate.value, 3)}{error}"
 
 
+_WORST = 1.5
+"""Losses are drawn to one and a half times the greatest gain."""
+
+
 def remedy_rows(diagnosis: Diagnosis) -> tuple[RemedyRow, ...]:
-    """The remedies with bars on a common scale.
+    """The remedies with bars on a common scale, which the helpful ones set.
+
+    A cure that made things far worse is cut off, and its row says so: else it would be all that one sees.
 
     Args:
         diagnosis: The diagnosis.
@@ -164,7 +170,8 @@ def remedy_rows(diagnosis: Diagnosis) -> tuple[RemedyRow, ...]:
     """
     known = [remedy.gain for remedy in diagnosis.remedies if remedy.gain.is_finite]
     ends = [0.0] + [gain.value + sign * _error(gain) for gain in known for sign in (-1, 1)]
-    low, high = min(ends), max(ends)
+    high = max(ends)
+    low = max(min(ends), -_WORST * high) if high > 0 else min(ends)
     return tuple(_remedy_row(remedy, low, (high - low) or 1.0) for remedy in diagnosis.remedies)
 
 
@@ -177,7 +184,7 @@ def _remedy_row(remedy: Remedy, low: float, span: float) -> RemedyRow:
     value = gain.value if gain.is_finite else 0.0
 
     def place(at: float) -> float:
-        return round(100 * (at - low) / span, 2)
+        return round(100 * (max(at, low) - low) / span, 2)
 
     zero = place(0.0)
     outcome = "helped" if remedy.helped else "made it worse" if gain.is_below(0.0) else "no clear change"
@@ -185,7 +192,7 @@ def _remedy_row(remedy: Remedy, low: float, span: float) -> RemedyRow:
         remedy.name,
         _signed(gain) if gain.is_finite else "not measured",
         outcome if gain.is_finite else "not measured",
-        f"{remedy.steps} steps, {remedy.seeds} orders of the batches",
+        f"{remedy.steps} steps, {remedy.seeds} orders of the batches" + ("; bar cut off" if value < low else ""),
         remedy.note,
         zero,
         min(zero, place(value)),

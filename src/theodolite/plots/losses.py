@@ -84,6 +84,8 @@ def _loss_takeaway(steps: np.ndarray, loss: np.ndarray) -> str:
         return f"One loss was recorded: {number(float(loss[finite[0]]), 3)}{tail}."
     few = max(1, min(finite.size // 20, 50))
     first, last = float(np.median(loss[finite[:few]])), float(np.median(loss[finite[-few:]]))
+    if abs(last - first) < 0.01 * abs(first):
+        return f"The loss has hardly moved from {number(first, 4)} in {int(steps[-1])} steps{tail}."
     verb = "fell" if last < first else "rose"
     return f"The loss {verb} from {number(first, 3)} to {number(last, 3)} in {int(steps[-1])} steps{tail}."
 
