@@ -1,9 +1,9 @@
 """What is seen while training, without touching it: the monitor's lifetime, from the first batch to the diagnosis."""
 
-import contextlib
-import logging
 import math
+import sys
 import time
+import weakref
 from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
@@ -19,12 +19,10 @@ from theodolite.monitor.facts import describe
 from theodolite.monitor.loop import Watched
 from theodolite.monitor.observer import Observer
 from theodolite.monitor.recorder import Recorder
-from theodolite.objective import Objective, trainable
-from theodolite.objective.data import Batch
+from theodolite.objective import trainable
+from theodolite.objective.data import Batch, batches_of
 from theodolite.objective.sources import LossFunction, unwrapped
-from theodolite.records import Diagnosis, Run, RunWriter
-
-_LOG = logging.getLogger(__name__)
+from theodolite.records import Diagnosis, Run, RunWriter, Survey
 
 
 class Monitor:
@@ -66,6 +64,7 @@ class Monitor:
         Raises:
             SettingError: If the optimizer is not one torch optimizer that steps parameters of the model, or a setting
                 is out of range.
+            DataError: If ``validation`` can be read only once, or is empty.
             RunError: If the folder cannot hold a run.
         """
         _check(model, optimizer, loss, budget=budget, floor=floor)
@@ -80,14 +79,24 @@ class Monitor:
         params = trainable(inner, names)
         facts = describe(inner, optimizer, params)
         facts |= {"floor": float(floor), "budget": budget, "seed": seed, "validated": validation is not None}
+        if validation is not None:
+            batches_of(validation)  # what cannot be validated on is told before a folder is made
         folder = Path(run) if run is not None else Path("runs") / time.strftime("%Y-%m-%d_%H%M%S")
         self._writer = RunWriter(folder, metadata=facts)
-        check = None if validation is None else Objective(inner, loss, validation, parameters=names, seed=seed)
+        self._recorder = Recorder(self._writer)
         self._observer = Observer(
-            model, optimizer, loss, recorder=Recorder(self._writer), params=params, budget=budget, seed=seed
+            model,
+            optimizer,
+            loss,
+            recorder=self._recorder,
+            params=params,
+            budget=budget,
+            seed=seed,
+            validation=validation,
+            floor=floor,
         )
-        self._observer.validation = check
-        self._writer.event("start", 0)
+        self._recorder.event("start", 0, {})
+        self._ending = weakref.finalize(self._observer, _end, self._recorder)
         self._is_open = True
 
     @property
@@ -145,6 +154,8 @@ class Monitor:
         self._observer.pause()
         for record in deep_look(self._observer, seconds):
             self._writer.result(record, self._observer.step)
+            if isinstance(record, Survey) and self._observer.step > 0:
+                self._writer.scalars(self._observer.step, record.scalars())
         self._writer.commit()
         diagnosis = diagnose(Run(self.run))
         self._writer.result(diagnosis, self._observer.step)
@@ -157,9 +168,8 @@ class Monitor:
             return
         self._is_open = False
         self._observer.finish()
-        with contextlib.suppress(RunError):
-            self._writer.event("stop", self._observer.step)
-        self._writer.close()
+        self._recorder.event("stop", self._observer.step, {})
+        self._ending()
 
     def __enter__(self) -> Self:
         """The monitor itself."""
@@ -172,6 +182,14 @@ class Monitor:
         if error is not None and self._is_open:
             self._observer.tell("exception", {"type": type(error).__name__, "message": str(error)[:500]})
         self.close()
+
+
+def _end(recorder: Recorder) -> None:
+    """Close a record that nobody closed: as complete, unless an exception has ended the program."""
+    recorder.flush()
+    if not recorder.has_stopped and getattr(sys, "last_value", None) is None:
+        recorder.event("stop", recorder.step, {})
+    recorder.close()
 
 
 def _check(model: Any, optimizer: Any, loss: Any, *, budget: float | None, floor: float) -> None:

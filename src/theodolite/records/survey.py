@@ -1,5 +1,6 @@
 """What was found where the training stands now: the deep probe at the end of a run."""
 
+import math
 from dataclasses import dataclass
 
 from theodolite.records.estimates import MISSING, Estimate
@@ -119,6 +120,17 @@ class Survey:
     blocked: float = float("nan")
     revived: float = float("nan")
     notes: tuple[str, ...] = ()
+
+    def scalars(self) -> dict[str, float]:
+        """What a survey adds to the series of its run at its step: by series name, measured values only."""
+        budget = ("promise", "noise", "curvature", "higher_order", "delivered")
+        parts = {name: getattr(self, name) for name in (*budget, "noise_scale")}
+        values = {name: estimate.value for name, estimate in parts.items()}
+        values |= {f"{name}_error": estimate.error for name, estimate in parts.items()}
+        for name, end in (("largest", self.largest), ("smallest", self.smallest)):
+            values |= {f"{name}_eigenvalue": end.value, f"{name}_residual": end.error}
+        values |= {"gradient_curvature": self.gradient_curvature, "dead_fraction": self.dead_fraction}
+        return {name: value for name, value in values.items() if not math.isnan(value)}
 
     def what_if(self, name: str) -> WhatIf:
         """One of the moves; without a gain if it was not tried."""
