@@ -19,6 +19,8 @@ from theodolite.diagnosis.rules.thresholds import (
     NOISY,
     OVERSHOOT,
     SHORTER,
+    SLOW_FALL,
+    TWENTIETH,
     UPHILL,
     USEFUL_FALL,
     WORTH_IT,
@@ -87,12 +89,23 @@ def judge_none(evidence: Evidence) -> Finding:
     why = f"the excess loss {source} by {percent(fallen.value)} ± {percent(fallen.error)} while the age doubles"
     if fallen.is_above(USEFUL_FALL, 1.0) and fallen.is_above(0.0):
         verdict = Verdict.PRESENT
+    elif fallen.is_above(SLOW_FALL) and _nothing_gains_more(evidence):
+        verdict, why = Verdict.PRESENT, why + ", slowly, and nothing that was tried gains a twentieth of it"
     elif fallen.is_below(USEFUL_FALL, 1.0):
         verdict = Verdict.ABSENT
     else:
         verdict = Verdict.UNDETERMINED
     missing = "" if verdict is not Verdict.UNDETERMINED else "more steps: the trend is within its scatter"
     return replace(_NONE, verdict=verdict, statistic=fallen, evidence=(why,), missing=missing)
+
+
+def _nothing_gains_more(evidence: Evidence) -> bool:
+    """Whether every move and every cure was tried, and none gained a twentieth of the excess."""
+    survey = usable(evidence)
+    if survey is None or not survey.what_ifs or not evidence.remedies:
+        return False
+    cures = [evidence.share(remedy.gain) for remedy in evidence.remedies if remedy.gain.is_finite]
+    return all(gain.value < TWENTIETH for gain in (best_move(evidence, survey), *cures))
 
 
 def judge_step_too_small(evidence: Evidence) -> Finding:

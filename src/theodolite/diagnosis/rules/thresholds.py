@@ -7,6 +7,10 @@ USEFUL_FALL = 0.1
 """A healthy loss falls like a power of the step. While the age doubles, t^(-1/2) loses 29 % of its excess, t^(-0.15)
 10 %: slower than that is not what a run is kept on for."""
 
+SLOW_FALL, TWENTIETH = 0.02, 0.05
+"""A loss whose least value is unknown, such as that of a language model, may fall by a few per cent a doubling and be
+well: that counts where the fall is sure and nothing that was tried would gain a twentieth of the excess."""
+
 WORTH_IT = 0.02
 """A move is worth taking when it gains a fiftieth of the excess: fifty such moves finish the job."""
 
