@@ -1,5 +1,6 @@
 """What is measured at the end of a run: the survey, remedies on branches, the line from start to end."""
 
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -8,11 +9,14 @@ from typing import Any
 from theodolite.landscape import line
 from theodolite.monitor.observer import Observer
 from theodolite.monitor.remedies import try_remedies
-from theodolite.monitor.survey import Clock, Ground, Surveyed, split_sample, survey
+from theodolite.monitor.survey import COST, Clock, Ground, Surveyed, split_sample, survey
 from theodolite.monitor.tape import Repeat
-from theodolite.records import Survey
+from theodolite.records import Survey, Trials
 
 _SURVEY_SHARE, _REMEDY_SHARE = 0.5, 0.35
+
+_FEWEST_BATCHES = 8
+"""Four batches propose and four judge: fewer would leave no error to speak of."""
 
 
 def deep_look(observer: Observer, seconds: float) -> Iterator[Any]:
@@ -20,21 +24,45 @@ def deep_look(observer: Observer, seconds: float) -> Iterator[Any]:
 
     Args:
         observer: The watched run, between two batches.
-        seconds: About how long all may take.
+        seconds: About how long all may take. The sample, and the number of products and steps, are cut to fit.
 
     Yields:
-        A ``Survey``, ``Trials`` and a ``Line``; a part that fails is left out and told in the survey's notes.
+        ``Trials``, a ``Line`` and a ``Survey``; a part that fails is left out and told in the survey's notes.
     """
-    started = time.perf_counter()
-    clock = Clock(started + _SURVEY_SHARE * seconds)
-    sample = observer.held.sample
-    if not sample:
+    clock = Clock(time.perf_counter() + _SURVEY_SHARE * seconds)
+    if not observer.held.sample:
         yield Survey(observer.step, notes=("no batch has passed yet: nothing could be measured",))
         return
+    found, trials, path = Surveyed(Survey(observer.step)), Trials(), None
+    with clock.part("the survey"):
+        ground = _ground(observer, clock, _SURVEY_SHARE * seconds)
+        found = survey(ground)
+        with clock.part("remedies"):
+            trials = try_remedies(ground, found, _REMEDY_SHARE * seconds)
+        if observer.start_point is not None and observer.step > 0:
+            with clock.part("the line from start to end"):
+                path = line(ground.split.second, observer.start_point, ground.theta, points=33)
+    yield trials
+    if path is not None:
+        yield path
+    yield replace(found.record, notes=tuple(clock.notes))
+
+
+def _ground(observer: Observer, clock: Clock, seconds: float) -> Ground:
+    """Where the run stands, with as many of the held examples as the time allows."""
+    sample, whole = observer.held.sample, observer.held.is_whole
     precision, bench = observer.tape.precision, observer.bench
-    split = split_sample(bench, sample, precision, is_whole=observer.held.is_whole)
-    proposing = sample[0::2] if not split.is_exact else sample
-    ground = Ground(
+    split = split_sample(bench, sample, precision, is_whole=whole)
+    started = time.perf_counter()
+    split.first.gradient()
+    share = seconds / (COST * (time.perf_counter() - started))
+    kept = max(_FEWEST_BATCHES, math.ceil(share * len(sample)))
+    if kept < len(sample):
+        clock.notes.append(f"{kept} of {len(sample)} held batches were used: more would have taken too long")
+        split = split_sample(bench, sample[:kept], precision, is_whole=False)
+        share, sample = share * len(sample) / kept, sample[:kept]
+    proposing = sample if split.is_exact else sample[0::2]
+    return Ground(
         bench=bench,
         optimizer=observer.optimizer,
         theta=bench.params.point(),
@@ -43,14 +71,5 @@ def deep_look(observer: Observer, seconds: float) -> Iterator[Any]:
         batches=tuple(Repeat(batch, None, precision) for batch in proposing),
         precision=precision,
         clock=clock,
+        effort=min(1.0, share),
     )
-    found = Surveyed(Survey(observer.step))
-    with clock.part("the survey"):
-        found = survey(ground)
-    with clock.part("remedies"):
-        yield try_remedies(ground, found, _REMEDY_SHARE * seconds)
-    start = observer.start_point
-    if start is not None and observer.step > 0:
-        with clock.part("the line from start to end"):
-            yield line(split.second, start, ground.theta, points=33)
-    yield replace(found.record, notes=tuple(clock.notes))

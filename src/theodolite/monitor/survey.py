@@ -29,12 +29,16 @@ from theodolite.records import Estimate, Progress, Status, Survey, WhatIf
 
 _LOG = logging.getLogger(__name__)
 
-PLAIN_STEPS = 16
+_PLAIN_STEPS, _FEWEST_STEPS = 16, 3
 """Plain steps that are followed on a branch."""
 
 _RESCALED_STEPS = 4
-_EIGEN_PRODUCTS = 80
-_KRYLOV_PRODUCTS = 20
+_EIGEN_PRODUCTS, _FEWEST_EIGEN = 80, 12
+_KRYLOV_PRODUCTS, _FEWEST_KRYLOV = 20, 6
+
+COST = 500.0
+"""A whole survey takes about so many gradients of one half of the sample: 100 products, 16 budgets, 130 evaluations."""
+
 _FAR = 3.0
 """Flat means flat over three times the reach: within a tenth of the weights even a wide bowl looks flat."""
 
@@ -79,6 +83,7 @@ class Ground:
         batches: Batches as the run sees them, of the proposing half.
         precision: Autocast state of the run.
         clock: Time that is left.
+        effort: Share of the whole survey that the time is expected to allow, in (0, 1].
     """
 
     bench: Bench
@@ -89,6 +94,11 @@ class Ground:
     batches: tuple[Repeat, ...]
     precision: Precision
     clock: Clock
+    effort: float = 1.0
+
+    def spend(self, whole: int, fewest: int) -> int:
+        """How many of something the time allows."""
+        return max(fewest, round(self.effort * whole))
 
     def generator(self) -> torch.Generator:
         """A fresh source of randomness, the same at each call."""
@@ -181,11 +191,14 @@ def _attempt(clock: Clock, what: str, measure: Callable[[], dict[str, Any]]) -> 
 def _moves(ground: Ground, gradient: Tensor) -> dict[str, Any]:
     """Ends of the spectrum, and the moves that gradient and curvature propose."""
     split, theta = ground.split, ground.theta
+    products = min(ground.spend(_KRYLOV_PRODUCTS, _FEWEST_KRYLOV), gradient.numel())
     reach = _REACH * max(float(theta.double().norm()), _usual_norm(ground.bench.params))
     with hessian(split.first, theta) as op:
-        ends = extreme_eigenvalues(op, rtol=1e-2, max_products=_EIGEN_PRODUCTS, generator=ground.generator())
+        ends = extreme_eigenvalues(
+            op, rtol=1e-2, max_products=ground.spend(_EIGEN_PRODUCTS, _FEWEST_EIGEN), generator=ground.generator()
+        )
         downhill = unit(-gradient)
-        space = None if downhill is None else krylov_space(op, gradient, min(_KRYLOV_PRODUCTS, op.dimension))
+        space = None if downhill is None else krylov_space(op, gradient, products)
         corrected = None if space is None else unit(saddle_free_step(space))
         bent = {name: op @ move for name, move in (("g", downhill), ("c", corrected)) if move is not None}
     top, bottom = float(ends.largest.values[0]), float(ends.smallest.values[0])
@@ -282,16 +295,18 @@ def _plain_steps(ground: Ground) -> dict[str, Any]:
     """Follow plain steps on a branch, with the full progress budget of each."""
     branch, order = ground.branch(), ground.order(0)
     followed: list[_Followed] = []
-    for index in range(PLAIN_STEPS):
-        if ground.clock.is_over and len(followed) >= 3:
-            ground.clock.notes.append(f"plain steps: {index} of {PLAIN_STEPS}, the time was used up")
+    wanted = ground.spend(_PLAIN_STEPS, _FEWEST_STEPS)
+    for index in range(wanted):
+        if ground.clock.is_over and len(followed) >= _FEWEST_STEPS:
+            ground.clock.notes.append(f"plain steps: {index} of {wanted}, the time was used up")
             break
         followed.append(_follow(ground, branch, next(order), index))
     budgets = [one.budget for one in followed]
     names = ("promise", "noise", "curvature", "higher_order", "delivered")
     parts: dict[str, Any] = {name: pooled([getattr(b, name) for b in budgets]) for name in names}
     slope = pooled([Estimate(b.promise.value - b.noise.value, b.noise.error) for b in budgets])
-    chosen = followed[:: max(1, len(followed) // _RESCALED_STEPS)][:_RESCALED_STEPS]
+    some = ground.spend(_RESCALED_STEPS, 1)
+    chosen = followed[:: max(1, len(followed) // some)][:some]
     uphill = [float(one.own_gain < 0) for one in followed]
     cosines = [_cosine(a.delta, b.delta) for a, b in pairwise(followed)]
     return parts | {
