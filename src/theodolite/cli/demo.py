@@ -27,8 +27,11 @@ OBSTACLES = (
 """Those of ``problems.demo.DEMOS``, which could not be listed without loading torch; a test compares them."""
 
 _DEFAULT = "saddle_point"
+_LENGTH = 3
+"""Times the steps that the verdict needs: some seconds of training, so that the pictures have points."""
+
 _SECONDS = 20.0
-"""For survey and remedies: with the start of torch (up to 8 s) and a few seconds of training well under a minute."""
+"""For survey and remedies: with the start of torch (up to 8 s) and some seconds of training well under a minute."""
 
 
 @click.command(short_help="Train on real digits into an obstacle, and diagnose it.")
@@ -47,10 +50,17 @@ _SECONDS = 20.0
     show_default=True,
     help="Folder of the run; a run that is there is moved aside.",
 )
-@click.option("--steps", type=click.IntRange(min=1), help="How many steps; a few hundred by default.")
+@click.option("--steps", type=click.IntRange(min=1), help="How many steps; about 2,000 by default.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of weights and batches.")
+@click.option(
+    "--seconds",
+    type=click.FloatRange(min=0, min_open=True),
+    default=_SECONDS,
+    show_default=True,
+    help="About how long the diagnosis may take.",
+)
 @click.option("--open", "open_", is_flag=True, help="Show the report in the browser.")
-def demo(obstacle: str, *, clean: bool, run: Path, steps: int | None, seed: int, open_: bool) -> None:
+def demo(obstacle: str, *, clean: bool, run: Path, steps: int | None, seed: int, seconds: float, open_: bool) -> None:
     """Train a small network on real digits into an obstacle, and diagnose it.
 
     Takes less than a minute. First it trains, then Theodolite looks for the obstacle, then you learn what had been
@@ -63,16 +73,16 @@ def demo(obstacle: str, *, clean: bool, run: Path, steps: int | None, seed: int,
     started = time.perf_counter()
     plan = planted(obstacle)
     problem = plan.clean if clean else plan.ill
+    count = steps or _LENGTH * problem.steps
     training = problem.build(seed)
-    if steps is not None:
-        training = replace(training, batches=replace(cast("Batches", training.batches), steps=steps))
-    _say(_introduction(training, steps or problem.steps))
-    diagnosis = watch(training, run=run, seed=seed, seconds=_SECONDS)
+    training = replace(training, batches=replace(cast("Batches", training.batches), steps=count))
+    _say(_introduction(training, count))
+    diagnosis = watch(training, run=run, seed=seed, seconds=seconds)
     click.echo(f"\n{page(diagnosis)}\n")
     _say(_truth(plan, clean=clean))
     _say(bold(_comparison(diagnosis.obstacle, problem.obstacle)))
-    if steps is not None and steps < problem.steps:
-        _say(f"This was made for {problem.steps} steps; after {steps} there may be too little to judge by.")
+    if count < problem.steps:
+        _say(f"This was made for {problem.steps} steps or more; after {count} there may be too little to judge by.")
     written = report(run, run / "report.html", diagnosis=diagnosis)
     click.echo(f"\nAll this took {time.perf_counter() - started:.0f} s. The pictures are in the report:")
     click.echo(f"report: {written}")
