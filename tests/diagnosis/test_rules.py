@@ -132,3 +132,11 @@ def test_unknown_errors_claim_nothing(evidence: Any) -> None:
     """A gain whose error is unknown is never "beyond its error"."""
     assert not MISSING.is_above(-1.0)
     assert judge(evidence(noise_share=MISSING)).findings["gradient_noise"].verdict is not Verdict.PRESENT
+
+
+def test_a_slow_sure_fall_that_nothing_beats_is_progress(evidence: Any) -> None:
+    """A language model whose least loss is unknown: 5 % a doubling, and no move gains a twentieth."""
+    well = {"what_ifs": moves(0.01, 0.001), "remedies": (remedy("batch × 8", 0.001),)}
+    assert judge(evidence(fallen=0.05, **well)).obstacle == "none"
+    assert judge(evidence(fallen=0.05, **well | {"what_ifs": moves(0.2, 0.001)})).obstacle == "undetermined"
+    assert judge(evidence(fallen=0.01, **well)).obstacle != "none"

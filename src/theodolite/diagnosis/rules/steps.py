@@ -7,6 +7,7 @@ from theodolite.diagnosis.evidence import Evidence, is_diverged
 from theodolite.diagnosis.rules.parts import (
     LARGER_BATCH,
     NO_SURVEY,
+    best_move,
     best_of,
     is_noisy,
     ratio,
