@@ -9,7 +9,7 @@ from torch import Tensor
 
 from theodolite.objective import count_examples
 from theodolite.objective.data import Batch
-from theodolite.probes.samples import kept, mapped, size_of
+from theodolite.probes.samples import kept, leaves_of, mapped, size_of
 
 REFERENCE_BATCHES = 4
 """A reference sample of four batches: larger than a batch, and its pass costs about as much as four steps."""
@@ -40,6 +40,7 @@ class Held:
         self._distinct = 0
         self._bytes = 0
         self._held_examples = 0
+        self._is_full = False
         self.reference: list[Batch] = []
         self.sample: list[Batch] = []
 
@@ -56,45 +57,43 @@ class Held:
     def arrive(self, batch: Batch) -> None:
         """Take note of a batch, and keep a copy of it if it is chosen."""
         self._arrived += 1
-        if not self._seen.is_new(_leaves(batch)):
+        leaves = leaves_of(batch)
+        if not self._seen.is_new(leaves):
             return
         self._distinct += 1
-        place = self._place(batch)
-        if place is None and self.is_complete:
+        place = self._place(batch, is_opaque=not leaves)
+        is_complete = self.is_complete
+        if place is None and is_complete:
             return
         copy = self.copy(batch)
-        if not self.is_complete:
+        if not is_complete:
             self.reference.append(copy)
         if place is not None and place == len(self.sample):
             self.sample.append(copy)
             self._bytes += size_of(copy)
             self._held_examples += count_examples(copy)
         elif place is not None:
+            self._bytes += size_of(copy) - size_of(self.sample[place])
             self.sample[place] = copy
 
     def copy(self, batch: Batch) -> Batch:
         """A copy that later changes in place cannot reach, on the device of the parameters."""
         return mapped(kept(batch), lambda leaf: leaf.to(self._device) if isinstance(leaf, Tensor) else leaf)
 
-    def _place(self, batch: Batch) -> int | None:
+    def _place(self, batch: Batch, *, is_opaque: bool) -> int | None:
         """Where a batch goes in the sample; None if it is not chosen."""
         size = len(self.sample)
-        has_room = (
-            self._held_examples < _SAMPLE_EXAMPLES
-            and size < (_SAMPLE_BATCHES if _leaves(batch) else _OPAQUE_BATCHES)
-            and self._bytes + size_of(batch) <= _SAMPLE_BYTES
-        )
-        if has_room or not size:
-            return size
-        place = self._random.randrange(self._distinct)
+        if not self._is_full:
+            has_room = (
+                self._held_examples < _SAMPLE_EXAMPLES
+                and size < (_OPAQUE_BATCHES if is_opaque else _SAMPLE_BATCHES)
+                and self._bytes + size_of(batch) <= _SAMPLE_BYTES
+            )
+            if has_room or not size:
+                return size
+            self._is_full = True
+        place = int(self._random.random() * self._distinct)
         return place if place < size else None
-
-
-def _leaves(batch: Batch) -> list[Any]:
-    """Tensors and arrays of a batch."""
-    found: list[Any] = []
-    mapped(batch, found.append)
-    return found
 
 
 def _versions(leaves: list[Any]) -> tuple[int, ...]:
@@ -112,11 +111,15 @@ class _Seen:
 
     def is_new(self, leaves: list[Any]) -> bool:
         """Whether these tensors have not passed together before; remembers them."""
+        if not leaves:
+            return True
         key = tuple(map(id, leaves))
-        refs, versions = self._known.get(key, ([], ()))
-        is_same = leaves and refs and versions == _versions(leaves)
-        if is_same and all(ref() is leaf for ref, leaf in zip(refs, leaves, strict=True)):
-            return False
-        if len(self._known) < self._capacity and leaves:
-            self._known[key] = ([weakref.ref(leaf) for leaf in leaves], _versions(leaves))
+        known = self._known.get(key)
+        if known is not None and all(ref() is leaf for ref, leaf in zip(known[0], leaves, strict=True)):
+            versions = _versions(leaves)
+            if known[1] == versions:
+                return False
+            self._known[key] = known[0], versions
+        elif known is not None or len(self._known) < self._capacity:
+            self._known[key] = [weakref.ref(leaf) for leaf in leaves], _versions(leaves)
         return True

@@ -1,10 +1,12 @@
 """How does the monitor sit in the user's loop? It hands on batches, and looks between them."""
 
 import sys
+import threading
 import time
 from collections.abc import Iterable, Iterator, Sized
 from typing import Protocol
 
+from torch.utils.data import IterableDataset
 from tqdm import tqdm
 
 from theodolite.objective.data import Batch
@@ -50,26 +52,68 @@ class Watched:
 
     def __iter__(self) -> Iterator[Batch]:
         """One pass over the batches, with a progress bar if the error stream is a terminal."""
-        total = len(self._batches) if isinstance(self._batches, Sized) else None
-        with tqdm(total=total, disable=not sys.stderr.isatty(), unit="batch", dynamic_ncols=True) as bar:
-            yield from self._pass(bar)
+        if not _is_terminal():
+            return self._pass(None)
+        return self._pass(_Bar(total=_length(self._batches), unit="batch", dynamic_ncols=True))
 
-    def _pass(self, bar: "tqdm[None]") -> Iterator[Batch]:
-        observer, told = self._observer, time.perf_counter()
-        batches = iter(self._batches)
+    def _pass(self, bar: "_Bar | None") -> Iterator[Batch]:
+        observer, clock = self._observer, time.perf_counter
+        told = clock()
         try:
+            batches = iter(self._batches)
             while True:
-                started = time.perf_counter()
+                started = clock()
                 try:
                     batch = next(batches)
                 except StopIteration:
                     return
-                observer.arrive(batch, time.perf_counter() - started)
+                observer.arrive(batch, clock() - started)
                 yield batch
                 observer.leave()
-                bar.update()
-                if not bar.disable and time.perf_counter() - told > _REFRESH_SECONDS:
-                    bar.set_postfix_str(observer.headline(), refresh=False)
-                    told = time.perf_counter()
+                if bar is not None:
+                    bar.update()
+                    if clock() - told > _REFRESH_SECONDS:
+                        bar.set_postfix_str(observer.headline(), refresh=False)
+                        told = clock()
         finally:
             observer.pause()
+            if bar is not None:
+                bar.close()
+
+
+class _Bar(tqdm):
+    """A progress bar without a thread and without a process lock of its own.
+
+    A thread makes forked data loaders warn, and making the lock fixes the start method of multiprocessing: the training
+    could see both.
+    """
+
+    monitor_interval = 0
+    _lock = threading.RLock()
+
+
+def _is_terminal() -> bool:
+    """Whether somebody sees a progress bar."""
+    try:
+        return sys.stderr.isatty()
+    except (AttributeError, ValueError):  # no stream, or a closed one
+        return False
+
+
+def _length(batches: Iterable[Batch]) -> int | None:
+    """Number of batches for the progress bar, if it is known and asking changes nothing.
+
+    A loader over an iterable data set remembers that it was asked, and warns later.
+
+    Args:
+        batches: The user's batches.
+
+    Returns:
+        The number; None if it is not known.
+    """
+    if not isinstance(batches, Sized) or isinstance(getattr(batches, "dataset", None), IterableDataset):
+        return None
+    try:
+        return len(batches)
+    except Exception:  # noqa: BLE001 - a length that fails would not have been asked for without us
+        return None

@@ -1,6 +1,7 @@
 """Which measurements are made of a step, what do they need, and what do they record?"""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +17,7 @@ from theodolite.objective.sources import LossFunction
 from theodolite.probes.look import look
 from theodolite.probes.noise import noise_scale
 from theodolite.probes.progress import progress
+from theodolite.probes.samples import kept
 from theodolite.probes.units import dead_units, layer_norms
 from theodolite.records import Status
 
@@ -23,18 +25,26 @@ LANCZOS_PRODUCTS = 30
 """Products of one look at both ends of the spectrum: enough for 1 % on the models of the benchmark."""
 
 SHARES: Mapping[str, tuple[float, float]] = {
-    "loss": (0.30, 0.05),
-    "norms": (0.15, 0.15),
+    "loss": (0.25, 0.05),
+    "norms": (0.10, 0.15),
+    "skips": (0.05, 0.10),
     "look": (0.10, 1.6),
     "progress": (0.25, 18.0),
     "layers": (0.05, 5.0),
     "curvature": (0.10, 150.0),
     "validation": (0.05, 10.0),
+    "snapshot": (0.05, 10.0),
 }
 """Each measurement's share of the budget, and its price in steps before it is known."""
 
 NEEDS_BEFORE = frozenset(("norms", "look", "progress", "layers", "curvature"))
 """Measurements that need θ from before the step."""
+
+NEEDS_BATCH = frozenset(("loss", "look", "progress"))
+"""Measurements that need the batches that the step is made from."""
+
+NEEDS_REFERENCE = frozenset(("progress", "layers", "curvature"))
+"""Measurements on the reference sample."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,6 +80,17 @@ class Bench:
     def objective(self, batches: list[Batch], precision: Precision) -> Objective:
         """J over batches, in the precision of the training."""
         return self.repeat(tuple(Repeat(batch, None, precision) for batch in batches))
+
+    def checked(self, validation: object, precision: Callable[[], Precision]) -> Objective:
+        """J over validation data in eval mode, in the precision that the training has by then."""
+        loss = self.loss
+
+        def evaluated(model: nn.Module, batch: Batch) -> Tensor:
+            model.eval()
+            with precision().entered():
+                return loss(model, kept(batch))
+
+        return Objective(self.model, evaluated, validation, parameters=self.params.names, seed=self.seed)
 
     def repeat(self, items: tuple[Repeat, ...]) -> Objective:
         """J over batches under the randomness that the training had."""
@@ -133,36 +154,45 @@ def measure_curvature(taken: Taken, reference: Objective, generator: torch.Gener
     return values
 
 
-def evaluated(loss: LossFunction) -> LossFunction:
-    """The loss in eval mode; only for use in an objective, which brings the mode back."""
+@contextmanager
+def thawed(params: Params) -> Iterator[None]:
+    """Let parameters that were frozen since the start require gradients while they are measured."""
+    frozen = [tensor for tensor in params.tensors if not tensor.requires_grad]
+    for tensor in frozen:
+        tensor.requires_grad_(True)
+    try:
+        yield
+    finally:
+        for tensor in frozen:
+            tensor.requires_grad_(False)
 
-    def in_eval_mode(model: nn.Module, batch: Batch) -> Tensor:
-        model.eval()
-        return loss(model, batch)
 
-    return in_eval_mode
+def gradient_norm(params: Params) -> Float[Tensor, ""] | None:
+    """‖.grad‖₂ over all parameters, float64 on their device; None if there is no gradient."""
+    gradients = [tensor.grad.detach() for tensor in params.tensors if tensor.grad is not None]
+    dense = [g.coalesce().values() if g.layout == torch.sparse_coo else g for g in gradients]
+    if not dense:
+        return None
+    # Sums of squares in half precision overflow, and keep three digits.
+    wide = torch.float32 if any(g.dtype in (torch.float16, torch.bfloat16) for g in dense) else None
+    norms = [norm.to(params.device, torch.float64) for norm in torch._foreach_norm(dense, 2, dtype=wide)]
+    total: Tensor = torch.linalg.vector_norm(torch.stack(norms))
+    return total
 
 
-def snapshot_arrays(params: Params) -> dict[str, np.ndarray]:
-    """The parameters by name, in NumPy; bfloat16 and half as float32, which holds them exactly."""
-    arrays = {}
+def cosine(one: Float[Tensor, "params"], other: Float[Tensor, "params"]) -> Float[Tensor, ""]:
+    """Cosine of the angle between two vectors, float64; NaN where one is zero."""
+    return torch.nn.functional.normalize(one.double(), dim=0, eps=0.0) @ torch.nn.functional.normalize(
+        other.double(), dim=0, eps=0.0
+    )
+
+
+def snapshot_arrays(params: Params) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """The parameters by name, in NumPy; bfloat16 as float32, which holds it exactly, with its own name beside it."""
+    arrays, dtypes = {}, {}
     for name, tensor in zip(params.names, params.tensors, strict=True):
-        wide = tensor.detach().cpu()
-        if wide.dtype in (torch.bfloat16, torch.float16):
-            wide = wide.float()
-        arrays[name] = np.ascontiguousarray(wide.numpy())
-    return arrays
-
-
-__all__ = [
-    "NEEDS_BEFORE",
-    "SHARES",
-    "Bench",
-    "Taken",
-    "evaluated",
-    "measure_curvature",
-    "measure_layers",
-    "measure_look",
-    "measure_progress",
-    "snapshot_arrays",
-]
+        plain = tensor.detach().cpu()
+        if plain.dtype == torch.bfloat16:
+            plain, dtypes[name] = plain.float(), "bfloat16"
+        arrays[name] = np.ascontiguousarray(plain.numpy())
+    return arrays, dtypes

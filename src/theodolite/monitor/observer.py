@@ -1,44 +1,47 @@
 """What happens between two batches: series are noted, due measurements are made, and the cost is kept."""
 
-import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from theodolite.errors import RunError
+from theodolite.diagnosis.evidence import history
+from theodolite.monitor.attempts import Attempts
 from theodolite.monitor.held import Held
+from theodolite.monitor.making import NOTHING_DUE, Making, fingerprint
 from theodolite.monitor.measurements import (
+    NEEDS_BATCH,
     NEEDS_BEFORE,
+    NEEDS_REFERENCE,
     SHARES,
     Bench,
     Taken,
+    cosine,
+    gradient_norm,
     measure_curvature,
     measure_layers,
     measure_look,
     measure_progress,
     snapshot_arrays,
+    thawed,
 )
 from theodolite.monitor.recorder import Recorder
+from theodolite.monitor.replay import Reader, Reading
 from theodolite.monitor.schedule import Schedule, is_landmark
-from theodolite.monitor.tape import EchoError, Repeat, Tape
+from theodolite.monitor.tape import Precision, Tape
+from theodolite.monitor.undisturbed import undisturbed
 from theodolite.objective import Objective, Params
 from theodolite.objective.data import Batch
 from theodolite.objective.sources import LossFunction, unwrapped
 from theodolite.probes.samples import regrouped, weighted_mean
 
-_LOG = logging.getLogger(__name__)
-
-_MAX_FAILURES = 3
-"""A measurement that failed so often is not tried again."""
-
-_ACCUMULATION_LIMIT = 256
-"""More micro-batches than this between two steps are not kept."""
+SNAPSHOT_BYTES = 64 * 2**20
+"""Larger parameters are not stored: the disk would fill unasked."""
 
 
 class Observer:
@@ -48,7 +51,7 @@ class Observer:
     user's loop.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what Monitor was given
         self,
         model: nn.Module,
         optimizer: torch.optim.Optimizer,
@@ -58,189 +61,263 @@ class Observer:
         params: Params,
         budget: float | None,
         seed: int,
+        validation: object = None,
+        floor: float = 0.0,
     ) -> None:
         """Hook the optimizer; the model is hooked while a loop runs."""
-        self.bench = Bench(unwrapped(model), loss, params, seed)
+        quiet = undisturbed(loss, unwrapped(model))
+        self.bench = Bench(unwrapped(model), quiet, params, seed)
         self.optimizer = optimizer
         self.recorder = recorder
         self.schedule = Schedule(budget, SHARES)
+        self.attempts = Attempts(self.schedule, self.tell, params.device)
         self.held = Held(params.device, seed)
-        self.validation: Objective | None = None
         self.step = 0
         self.start_point: Tensor | None = None
         self.tape = Tape(model)
-        self._pending: tuple[Taken, frozenset[str]] | None = None
-        self._params = params
+        self._reader = Reader(self.tape, quiet, self.bench.repeat)
+        has_check = validation is not None
+        self._check = self.bench.checked(validation, lambda: self.tape.precision) if has_check else None
+        self._params, self._floor = params, floor
         self._generator = torch.Generator(params.device).manual_seed(seed)
         self._reference: Objective | None = None
-        self._failures: dict[str, int] = {}
-        self._due: frozenset[str] = frozenset()
-        self._before: Tensor | None = None
-        self._own: list[Repeat] = []
-        self._losses: list[Tensor] = []
-        self._grad_norm: Tensor | None = None
-        self._rate = math.nan
-        self._events = 0
-        self._last_update: tuple[int, Tensor] | None = None
+        self._making: Making | None = None
+        self._pending: tuple[Taken, frozenset[str], Precision] | None = None
+        self._last_update: tuple[int, Tensor, bool] | None = None
         self._batch: Batch | None = None
-        self._in_body = False
-        self._body_started = 0.0
-        self._hook = optimizer.register_step_post_hook(self._stepped)
+        self._reading: Reading | None = None
+        self._is_read = self._in_body = self._is_over = False
+        self._gradients: tuple[tuple[int, int], ...] = ()
+        self._events = 0
+        self._drawn_seconds = self._body_started = 0.0
+        self._has_snapshots = sum(t.nbytes for t in params.tensors) <= SNAPSHOT_BYTES
+        self._next_snapshot = 1
+        self._has_told_steps = False
+        self._hooks = [
+            optimizer.register_step_pre_hook(self._before_step),
+            optimizer.register_step_post_hook(self._after_step),
+        ]
 
     # ------------------------------------------------------------------ between batches
 
     def arrive(self, batch: Batch, seconds: float) -> None:
         """A batch was drawn: measure the last step with it as the fresh one, and prepare the next."""
-        self._wait()
+        if self._is_over:
+            return
         started, paid = time.perf_counter(), self.schedule.measuring
-        self._measure_last(batch)
-        self._prepare(batch)
-        self.schedule.earn(seconds)
-        self._bill(started, paid)
-        self._in_body, self._body_started = True, time.perf_counter()
+        try:
+            if self._pending is not None:
+                self._measure_last(batch)
+            self._prepare(batch)
+        except Exception as error:  # noqa: BLE001 - nothing of ours may end the user's loop
+            self.attempts.failed("observer", error)
+        self._in_body, self._events, self._drawn_seconds = True, 0, seconds
+        self._body_started = self._bill(started, paid)
 
     def leave(self) -> None:
         """The body has ended: note what the step did."""
         if not self._in_body:
             return
         self._in_body = False
-        self._wait()
+        making = self._making
+        if making is not None and making.due:
+            self.attempts.wait()
         started, paid = time.perf_counter(), self.schedule.measuring
-        self.schedule.earn(started - self._body_started)
-        self.tape.stop()
-        with self._guarded("loss"):
-            self._replay_loss()
-        with self._guarded("step"):
-            self._close_step() if self._events else self._keep_open()
-        self._batch = None
+        self.schedule.earn(self._drawn_seconds + started - self._body_started)
+        try:
+            if self._events:
+                self._close_step()
+            else:
+                self._keep_open()
+        except Exception as error:  # noqa: BLE001 - nothing of ours may end the user's loop
+            self._making = None
+            self.attempts.failed("observer", error)
         self._bill(started, paid)
 
     def pause(self) -> None:
         """The loop has ended: measure the last step without a fresh batch, and let go of the model."""
+        is_broken_off = self._in_body
         self.leave()
+        if is_broken_off:
+            self._making = None
         started, paid = time.perf_counter(), self.schedule.measuring
-        self._measure_last(None)
-        self.tape.detach()
-        with self._guarded("record"):
+        try:
+            self._measure_last(None)
+            self.tape.detach()
             self.recorder.flush()
+        except Exception as error:  # noqa: BLE001 - nothing of ours may end the user's loop
+            self.attempts.failed("observer", error)
         self._bill(started, paid)
 
     def finish(self) -> None:
         """Take all hooks off and store the last parameters."""
         self.pause()
-        self._hook.remove()
-        with self._guarded("snapshot"):
-            self.snapshot()
+        self._is_over = True
+        for hook in self._hooks:
+            hook.remove()
+        self._snapshot()
 
     def headline(self) -> str:
-        """The last loss, and the share of time that measuring took."""
+        """The last loss, what can be said of it so far, and the share of time that measuring took."""
         share = self.schedule.measuring / self.schedule.training if self.schedule.training else 0.0
-        return f"loss {self.recorder.last.get('loss', math.nan):.4g}, measuring {share:.1%}"
+        seen = history(self.recorder.losses, self.step, self._floor)
+        if seen.nonfinite:
+            verdict = f"not finite at step {seen.first_nonfinite}"
+        elif seen.fallen.is_above(0.0):
+            verdict = f"falling {seen.fallen.value:.0%} a doubling"
+        elif math.isfinite(seen.fallen.error):
+            verdict = "not falling"
+        else:
+            verdict = "too early to tell"
+        return f"loss {self.recorder.last.get('loss', math.nan):.4g}, {verdict}, measuring {share:.1%}"
+
+    def tell(self, kind: str, detail: Mapping[str, Any]) -> None:
+        """Write an event."""
+        self.recorder.event(kind, self.step, detail)
 
     # ------------------------------------------------------------------ one step
 
     def _prepare(self, batch: Batch) -> None:
         """Decide what is due for the step to come, and take what is needed from before it."""
         if self.start_point is None:
-            self.start_point = self._params.point()
-            with self._guarded("snapshot"):
-                self.snapshot()
-        with self._guarded("sample"):
-            self.held.arrive(batch)
-        if not self._own and self._before is None:
-            self._due = frozenset(name for name in SHARES if self._is_due(name))
-            if self._due & NEEDS_BEFORE:
-                self._before = self._params.point()
-        self._batch = self.held.copy(batch) if self._due & {"look", "progress"} else batch
-        self._events, self._grad_norm = 0, None
+            self.start_point = self._params.point().cpu()
+            self._snapshot()
+        self.held.arrive(batch)
         self.tape.attach()
-        self.tape.start(with_state=bool(self._due & {"look", "progress"}))
+        making = self._making
+        if making is None:
+            making = self._making = self._begin()
+        self._is_read, self._reading = False, None
+        if making.due & NEEDS_BATCH:
+            self._batch = self.held.copy(batch)
+            self._gradients = fingerprint(self._params)
+            self.tape.start()
 
-    def _is_due(self, name: str) -> bool:
-        if self._failures.get(name, 0) >= _MAX_FAILURES or (name == "validation" and self.validation is None):
-            return False
-        if name in ("progress", "layers", "curvature") and not self.held.is_complete:
-            return False
-        return (name == "loss" and is_landmark(self.step + 1)) or self.schedule.affords(name)
+    def _begin(self) -> Making:
+        """Begin a step: what is due for it?"""
+        due = {name for name in self.schedule.affordable() if name in SHARES and not self.attempts.is_given_up(name)}
+        if is_landmark(self.step + 1) and not self.attempts.is_given_up("loss"):
+            due.add("loss")
+        last = self._last_update
+        if last is not None and last[0] == self.step and not last[2]:
+            due.add("norms")  # a cosine takes two updates in a row
+        if self.step >= self._next_snapshot and "snapshot" in due:
+            self.attempts.make("snapshot", self._snapshot)
+            self._next_snapshot = 2 ** self.step.bit_length()
+        due -= {"skips", "snapshot"} if self.held.is_complete else {"skips", "snapshot", *NEEDS_REFERENCE}
+        if self._check is None:
+            due.discard("validation")
+        if not due:
+            return NOTHING_DUE
+        return Making(frozenset(due), self._params.point() if due & NEEDS_BEFORE else None)
 
-    def _stepped(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
-        """The optimizer has made a step; gradients are still there, parameters are new."""
+    def _before_step(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
+        """The optimizer is about to step; without a closure, the forward pass lies behind us, θ is still its own."""
+        making = self._making
+        has_closure = any(part is not None for part in (*args[1:], *kwargs.values()))  # the first is the optimizer
+        if not self._in_body or making is None or not making.due or self._is_read or has_closure:
+            return
         started, paid = time.perf_counter(), self.schedule.measuring
-        self.step += 1
-        self._events += 1
-        self._rate = optimizer.param_groups[0].get("lr", math.nan)
-        if "norms" in self._due:
-            with self._guarded("norms"):
-                gradients = [tensor.grad.detach() for tensor in self._params.tensors if tensor.grad is not None]
-                dense = [g.to_dense() if g.layout != torch.strided else g for g in gradients]
-                if dense:
-                    norms = torch.stack([n.to(self._params.device).double() for n in torch._foreach_norm(dense)])
-                    self._grad_norm = torch.linalg.vector_norm(norms)
-        spent = time.perf_counter() - started
-        self._body_started += spent
+        self._read(making, is_before_step=True)
+        self._body_started += time.perf_counter() - started
         self._bill(started, paid)
 
-    def _replay_loss(self) -> None:
-        """The loss of the user's own forward pass, from the tape."""
-        if "loss" not in self._due and not self._due & {"look", "progress"}:
+    def _after_step(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
+        """The optimizer has made a step; gradients are still there, parameters are new."""
+        self.step += 1
+        self._events += 1
+        making = self._making
+        if not self._in_body or making is None or not making.due:
             return
-        with self._measuring("loss"):
-            try:
-                value = self.tape.replay(self.bench.loss, self._batch)
-            except EchoError as error:
-                raise RuntimeError(f"the loss of each step cannot be read off the loop: {error}") from error
-            if value is not None:
-                self._losses.append(value)
+        started, paid = time.perf_counter(), self.schedule.measuring
+        try:
+            making.rate = float(optimizer.param_groups[0].get("lr", math.nan))
+            if "norms" in making.due:
+                making.grad_norm = gradient_norm(self._params)
+        except Exception as error:  # noqa: BLE001 - nothing of ours may end the user's loop
+            self.attempts.failed("norms", error)
+        self._body_started += time.perf_counter() - started
+        self._bill(started, paid)
+
+    def _read(self, making: Making, *, is_before_step: bool) -> None:
+        """Read the loss of this body's forward pass, once, and note the batch as one that the step is made from."""
+        if self._is_read or not making.due & NEEDS_BATCH:
+            return
+        self._is_read = True
+        self.tape.stop()
+        reading = None
+        if not self.attempts.is_given_up("loss"):
+            read = partial(self._reader.read, self._batch, is_before_step=is_before_step)
+            with thawed(self._params):
+                reading = self.attempts.make("loss", read)
+        making.take(self._batch, reading, self.tape.precision)
+        self.tape.forget()
+        self._batch = None
 
     def _keep_open(self) -> None:
-        """No step in this body: gradients are being accumulated, or the step was skipped."""
-        gradients = [tensor.grad.detach() for tensor in self._params.tensors if tensor.grad is not None]
-        dense = [g for g in gradients if g.layout == torch.strided]
-        was_skipped = bool(dense) and not all(bool(torch.isfinite(n)) for n in torch._foreach_norm(dense))
-        if was_skipped:
+        """No step in this body: gradients are being accumulated, the step was skipped, or nothing happened."""
+        making = self._making
+        if making is None or not (making.due or "skips" in self.schedule.affordable()):
+            return
+        if self.attempts.make("skips", partial(_has_nonfinite_gradient, self._params)):
             self.tell("skipped_step", {"after": self.step, "reason": "a gradient is not finite"})
-        if was_skipped or not gradients:
-            self._own, self._losses = [], []
-        elif self._due & {"look", "progress"} and len(self._own) < _ACCUMULATION_LIMIT:
-            self._own.append(Repeat(self._batch, self.tape.state, self.tape.precision))
+            self._making = None
+        elif making.due & NEEDS_BATCH and fingerprint(self._params) not in ((), self._gradients):
+            self._read(making, is_before_step=True)
+        self.tape.stop()
+        self.tape.forget()
 
     def _close_step(self) -> None:
         """Write the cheap series of the step, and keep what the measurements need."""
+        making, self._making = self._making, None
+        if making is None or not making.due:
+            return
+        self._read(making, is_before_step=False)
         values: dict[str, float | Tensor] = {}
-        if self._losses:
-            values["loss"] = torch.stack(self._losses).mean()
-        if self._due & {"loss", "norms"}:
-            values["learning_rate"] = float(self._rate)
-        if self._before is not None:
-            self._own.append(Repeat(self._batch, self.tape.state, self.tape.precision))
+        loss = making.loss
+        if loss is not None:
+            values["loss"] = loss[0]
+        if making.due & {"loss", "norms"}:
+            values["learning_rate"] = making.rate
+        due, first = making.due, self.step - self._events + 1
+        if self._events > 1:
+            due -= {"norms", "look", "progress"}
+            self._tell_several_steps()
+        if making.before is not None and due & NEEDS_BEFORE:
             after = self._params.point()
-            if "norms" in self._due:
-                with self._measuring("norms"):
-                    values |= self._norms(self._before, after)
-            own = tuple(self._own) if self._events == 1 and self._due & {"look", "progress"} else ()
-            norm = float(self._grad_norm) if self._grad_norm is not None and "curvature" in self._due else math.nan
-            self._pending = (Taken(self.step, self._before, after, own, None, norm), self._due)
+            if "norms" in due:
+                norms = self.attempts.make("norms", partial(self._norms, making.before, after, making.grad_norm))
+                values |= norms or {}
+            own = tuple(making.own) if making.is_known else ()
+            norm = float(making.grad_norm) if making.grad_norm is not None and "curvature" in due else math.nan
+            taken = Taken(self.step, making.before, after, own, None, norm)
+            self._pending = (taken, due, self.tape.precision)
+        elif "validation" in due:
+            nowhere = self._params.point()
+            self._pending = (Taken(self.step, nowhere, nowhere, (), None, math.nan), due, self.tape.precision)
         if values:
-            values["seconds_training"] = self.schedule.training
-            values["seconds_measuring"] = self.schedule.measuring
-        self.recorder.add(self.step, values)
-        self._own, self._losses, self._before = [], [], None
+            values |= {"seconds_training": self.schedule.training, "seconds_measuring": self.schedule.measuring}
+        self.recorder.add(first, values, doubt=loss[1] if loss is not None else None)
 
-    def _norms(self, before: Tensor, after: Tensor) -> dict[str, float | Tensor]:
+    def _tell_several_steps(self) -> None:
+        if not self._has_told_steps:
+            self._has_told_steps = True
+            text = "several optimizer steps in one body of the loop: the loss of the first is recorded, no update"
+            self.tell("note", {"text": text, "steps": self._events})
+
+    def _norms(self, before: Tensor, after: Tensor, grad_norm: Tensor | None) -> dict[str, float | Tensor]:
         """Norms of gradient, update and parameters; cosine to the last update if that was the step before."""
-        update = after - before
-        length = torch.linalg.vector_norm(update, dtype=torch.float64)
+        update, last = after - before, self._last_update
         values: dict[str, float | Tensor] = {
-            "update_norm": length,
+            "update_norm": torch.linalg.vector_norm(update, dtype=torch.float64),
             "param_norm": torch.linalg.vector_norm(before, dtype=torch.float64),
         }
-        if self._grad_norm is not None:
-            values["grad_norm"] = self._grad_norm
-        if self._last_update is not None and self._last_update[0] == self.step - 1:
-            previous = self._last_update[1]
-            lengths = length * torch.linalg.vector_norm(previous, dtype=torch.float64)
-            values["update_cosine"] = torch.dot(update.double(), previous.double()) / lengths
-        self._last_update = (self.step, update)
+        if grad_norm is not None:
+            values["grad_norm"] = grad_norm
+        follows = last is not None and last[0] == self.step - 1
+        if last is not None and follows:
+            values["update_cosine"] = cosine(update, last[1])
+        self._last_update = (self.step, update, follows)
         return values
 
     # ------------------------------------------------------------------ measurements
@@ -249,32 +326,29 @@ class Observer:
         """Make the measurements that were due for the last step."""
         if self._pending is None:
             return
-        taken, due = self._pending
-        self._pending = None
-        precision = self.tape.precision
-        if "look" in due:
-            kept = None if fresh is None else self.held.copy(fresh)
-            seen = replace(taken, fresh=kept)
-            self._record("look", taken.step, lambda: measure_look(self.bench, seen, precision))
-        if "validation" in due and self.validation is not None:
-            self._record("validation", taken.step, self._validate)
-        if not due & {"progress", "layers", "curvature"} or not self._has_reference():
-            return
-        reference = self._reference
-        assert reference is not None
-        if "progress" in due:
-            self._record("progress", taken.step, lambda: measure_progress(self.bench, taken, reference))
-        if "curvature" in due:
-            self._record("curvature", taken.step, lambda: measure_curvature(taken, reference, self._generator))
-        if "layers" in due:
-            self._record("layers", taken.step, lambda: self._layers(taken, reference))
+        (taken, due, precision), self._pending = self._pending, None
+        with thawed(self._params):
+            if "look" in due:
+                seen = taken if fresh is None else replace(taken, fresh=self.held.copy(fresh))
+                self._record("look", taken.step, partial(measure_look, self.bench, seen, precision))
+            if "validation" in due:
+                self._record("validation", taken.step, self._validate)
+            reference = self._reference_sample(precision) if due & NEEDS_REFERENCE else None
+            if reference is None:
+                return
+            if "progress" in due:
+                self._record("progress", taken.step, partial(measure_progress, self.bench, taken, reference))
+            if "curvature" in due:
+                self._record("curvature", taken.step, partial(measure_curvature, taken, reference, self._generator))
+            if "layers" in due:
+                self._record("layers", taken.step, partial(self._layers, taken, reference))
 
-    def _has_reference(self) -> bool:
-        """Form the reference sample as soon as it is complete."""
-        if self._reference is None and self.held.is_complete and self.held.reference:
+    def _reference_sample(self, precision: Precision) -> Objective | None:
+        """The reference sample, formed as soon as it is complete."""
+        if self._reference is None and self.held.reference:
             batches = regrouped(self.held.reference, self.bench.model, groups=4)
-            self._reference = self.bench.objective(batches, self.tape.precision)
-        return self._reference is not None
+            self._reference = self.bench.objective(batches, precision)
+        return self._reference
 
     def _layers(self, taken: Taken, reference: Objective) -> Mapping[str, float]:
         values, arrays, layers = measure_layers(self.bench, taken, reference)
@@ -282,61 +356,33 @@ class Observer:
         return values
 
     def _validate(self) -> Mapping[str, float]:
-        assert self.validation is not None
-        loss = weighted_mean(*self.validation.batch_values())
+        assert self._check is not None
+        loss = weighted_mean(*self._check.batch_values())
         return {"validation_loss": loss.value, "validation_error": loss.error}
 
     def _record(self, name: str, step: int, measure: Callable[[], Mapping[str, float]]) -> None:
-        """Make one measurement, bill it, and write it."""
-        with self._guarded(name), self._measuring(name):
-            values = measure()
+        """Make one measurement and write it."""
+        values = self.attempts.make(name, measure)
+        if values:
             self.recorder.add(step, values)
 
-    def snapshot(self) -> None:
+    def _snapshot(self) -> None:
         """Store the parameters as they are now."""
-        self.recorder.snapshot(self.step, snapshot_arrays(self._params))
-
-    # ------------------------------------------------------------------ cost and failure
-
-    def _wait(self) -> None:
-        """Let the device finish before a clock is read, where a measurement is due."""
-        if self._params.device.type == "cuda" and self._due:
-            torch.cuda.synchronize(self._params.device)
-
-    @contextmanager
-    def _measuring(self, name: str) -> Iterator[None]:
-        """Bill what is measured inside."""
-        started = time.perf_counter()
+        if not self._has_snapshots:
+            return
         try:
-            yield
-        finally:
-            if self._params.device.type == "cuda":
-                torch.cuda.synchronize(self._params.device)
-            self.schedule.pay(name, time.perf_counter() - started)
+            self.recorder.snapshot(self.step, *snapshot_arrays(self._params))
+        except Exception as error:  # noqa: BLE001 - nothing of ours may end the user's loop
+            self.attempts.failed("snapshot", error)
 
-    def _bill(self, started: float, paid: float) -> None:
-        """Charge the book-keeping since ``started``, less what measurements have paid since."""
-        rest = time.perf_counter() - started - (self.schedule.measuring - paid)
-        self.schedule.charge(max(0.0, rest))
+    def _bill(self, started: float, paid: float) -> float:
+        """Charge the book-keeping since ``started``, less what measurements have paid since; the time it is now."""
+        now = time.perf_counter()
+        self.schedule.charge(max(0.0, now - started - (self.schedule.measuring - paid)))
+        return now
 
-    @contextmanager
-    def _guarded(self, name: str) -> Iterator[None]:
-        """Turn the failure of a measurement into an event and one log line.
 
-        It is never a warning: the user may have made warnings errors.
-        """
-        try:
-            yield
-        except Exception as error:  # noqa: BLE001 - whatever a user's model or loss raises in a probe
-            self._failures[name] = self._failures.get(name, 0) + 1
-            detail = {"probe": name, "type": type(error).__name__, "message": str(error)[:500]}
-            self.tell("probe_failed", detail)
-            if self._failures[name] == 1:
-                _LOG.warning("measurement %r failed and training goes on: %s", name, error)
-
-    def tell(self, kind: str, detail: Mapping[str, Any]) -> None:
-        """Write an event; a record that cannot be written any more does not stop the training."""
-        try:
-            self.recorder.event(kind, self.step, detail)
-        except RunError as error:
-            _LOG.warning("the record of the run cannot be written: %s", error)
+def _has_nonfinite_gradient(params: Params) -> bool:
+    """Whether a gradient is not finite; one transfer from an accelerator."""
+    norm = gradient_norm(params)
+    return norm is not None and not bool(torch.isfinite(norm))

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 _MEMORY = 0.7
 """Weight of the past in the running price of a measurement."""
 
-
 _LANDMARKS = 24
 """Losses that are recorded while the age of a run doubles, whatever they cost: the least that shows a trend."""
 
@@ -27,11 +26,14 @@ def is_landmark(step: int) -> bool:
     return int(_LANDMARKS * math.log2(step)) != int(_LANDMARKS * math.log2(step + 1))
 
 
-@dataclass
+@dataclass(slots=True)
 class _Purse:
+    """What one measurement may spend: a share of what all have earned, less what it has paid."""
+
     share: float
     price_in_steps: float
-    seconds: float = 0.0
+    bears_costs: bool
+    paid: float = 0.0
     price: float | None = None
 
 
@@ -41,6 +43,9 @@ class Schedule:
     Each measurement earns its share of ``budget`` × training time, and is made when its purse holds its price: the
     running mean of what it has cost, and before the first time a guess in units of one training step. Whatever is
     spent beyond the purse is paid back before the next.
+
+    Laws: with a finite budget no measurement is due before training time has been earned; what one measurement has paid
+    never exceeds its share of the budget by more than the last payment.
     """
 
     def __init__(self, budget: float | None, shares: Mapping[str, tuple[float, float]]) -> None:
@@ -51,8 +56,9 @@ class Schedule:
             shares: For each measurement its share of the budget and its first price, in steps.
         """
         self._budget = budget
-        self._purses = {name: _Purse(share, price) for name, (share, price) in shares.items()}
+        self._purses = {name: _Purse(share, price, name != "loss") for name, (share, price) in shares.items()}
         self._step_seconds = 0.0
+        self._kept_books = 0.0
         self.training = 0.0
         self.measuring = 0.0
 
@@ -61,21 +67,31 @@ class Schedule:
         self.training += seconds
         first = self._step_seconds == 0.0
         self._step_seconds = seconds if first else _MEMORY * self._step_seconds + (1 - _MEMORY) * seconds
-        for purse in self._purses.values():
-            purse.seconds += purse.share * (self._budget or 0.0) * seconds
 
     def affords(self, name: str) -> bool:
         """Whether a measurement may be made now."""
+        return name in self.affordable()
+
+    def affordable(self) -> list[str]:
+        """Names of the measurements that may be made now, each by itself."""
         if self._budget is None:
-            return True
-        purse = self._purses[name]
-        price = purse.price if purse.price is not None else purse.price_in_steps * self._step_seconds
-        return self._step_seconds > 0.0 and purse.seconds >= price
+            return list(self._purses)
+        step = self._step_seconds
+        if step <= 0.0:
+            return []
+        earned = self._budget * self.training
+        rest = earned - self._kept_books
+        return [
+            name
+            for name, purse in self._purses.items()
+            if purse.share * (rest if purse.bears_costs else earned)
+            >= purse.paid + (purse.price_in_steps * step if purse.price is None else purse.price)
+        ]
 
     def pay(self, name: str, seconds: float) -> None:
         """A measurement took so many seconds."""
         purse = self._purses[name]
-        purse.seconds -= seconds
+        purse.paid += seconds
         purse.price = seconds if purse.price is None else _MEMORY * purse.price + (1 - _MEMORY) * seconds
         self.measuring += seconds
 
@@ -86,9 +102,7 @@ class Schedule:
         now and then, since nothing can be said of a run without it.
         """
         self.measuring += seconds
-        for name, purse in self._purses.items():
-            if name != "loss":
-                purse.seconds -= purse.share * seconds
+        self._kept_books += seconds
 
     @property
     def prices(self) -> dict[str, float]:

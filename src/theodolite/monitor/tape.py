@@ -1,108 +1,128 @@
-"""What did the user's own forward pass compute? Read off without running it again.
+"""Under which conditions did the user's own forward pass run, and what did it return?
 
 The loss of a training step is computed in the user's loop, where nobody can see it. The tape notes what the model was
-given and what it returned; calling the loss once more on an echo of the model, which answers from the tape, gives the
-loss of that very forward pass, dropout masks included, at the cost of the loss head alone.
+given and what it returned, and the randomness, precision and modes under which it ran, so that the pass can be read off
+(``replay``) or repeated.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_map_only
 
+from theodolite.objective.attributes import generators_of
 from theodolite.objective.data import Batch
-from theodolite.objective.isolation import RandomState, randomness_kept
-from theodolite.objective.sources import LossFunction
-
-
-class EchoError(Exception):
-    """The loss called the model otherwise than the user's loop did."""
-
-
-@dataclass(frozen=True, eq=False)
-class Call:
-    """One forward pass of the model: what went in and what came out."""
-
-    inputs: tuple[Any, ...]
-    options: dict[str, Any]
-    output: Any
+from theodolite.objective.isolation import RandomState
+from theodolite.objective.sources import LossFunction, unwrapped
+from theodolite.probes.samples import kept
 
 
 @dataclass(frozen=True)
 class Precision:
-    """The autocast state of the user's forward pass."""
+    """The autocast state and the train and eval modes of the user's forward pass."""
 
     device: str = "cpu"
     enabled: bool = False
     dtype: torch.dtype = torch.bfloat16
+    modes: Mapping[str, bool] = field(default_factory=dict)
 
     @contextmanager
-    def entered(self) -> Iterator[None]:
-        """The same autocast state; nothing is done where none was on."""
+    def entered(self, model: nn.Module | None = None) -> Iterator[None]:
+        """The same autocast state, and the same modes of a model if one is given.
+
+        Modes are left as they are set: only for use where modules are kept.
+
+        Args:
+            model: The model, or a copy of it.
+
+        Yields:
+            Nothing.
+        """
+        if model is not None:
+            for name, module in model.named_modules():
+                if module.training is not self.modes.get(name, module.training):
+                    module.training = self.modes[name]
         with ExitStack() as stack:
             if self.enabled:
                 stack.enter_context(torch.autocast(self.device, dtype=self.dtype, cache_enabled=False))
+            elif torch.is_autocast_enabled(self.device):
+                stack.enter_context(torch.autocast(self.device, enabled=False))
             yield
 
 
-class _Echo:
-    """Stands for the model: answers calls from the tape, and everything else from the model itself."""
+@dataclass(frozen=True, eq=False)
+class Call:
+    """One forward pass of the model: what went in and what came out, and how often that was changed in place."""
 
-    def __init__(self, model: nn.Module, calls: list[Call]) -> None:
-        """Play the calls back in order."""
-        self._model, self._calls = model, iter(calls)
-        self.mismatch: Tensor | None = None
+    inputs: tuple[Any, ...]
+    options: dict[str, Any]
+    output: Any
+    versions: tuple[int, ...]
 
-    def __call__(self, *inputs: Any, **options: Any) -> Any:
-        """The output of the next call on the tape, whose inputs must be the same."""
-        call = next(self._calls, None)
-        if call is None:
-            raise EchoError("the loss calls the model more often than the training loop did")
-        now, then = tree_flatten((inputs, options))[0], tree_flatten((call.inputs, call.options))[0]
-        if len(now) != len(then):
-            raise EchoError("the loss calls the model with other arguments than the training loop did")
-        for new, old in zip(now, then, strict=True):
-            self._compare(new, old)
-        return call.output
+    @property
+    def is_intact(self) -> bool:
+        """Whether nobody has written to the output since."""
+        return self.versions == _versions(self.output)
 
-    def _compare(self, new: Any, old: Any) -> None:
-        """Raise on another argument; a comparison of values on an accelerator is noted, not waited for."""
-        if new is old or not isinstance(new, Tensor):
-            return
-        if not isinstance(old, Tensor) or new.shape != old.shape or new.dtype != old.dtype:
-            raise EchoError("the loss calls the model with other arguments than the training loop did")
-        if new.data_ptr() != old.data_ptr() or new.stride() != old.stride():
-            differs = (new != old).any()
-            self.mismatch = differs if self.mismatch is None else self.mismatch | differs
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._model, name)
+def _versions(output: Any) -> tuple[int, ...]:
+    """How often each tensor of an output was changed in place."""
+    leaves = tree_flatten(output)[0]
+    return tuple(leaf._version for leaf in leaves if isinstance(leaf, Tensor) and not leaf.is_inference())
+
+
+class _Hook:
+    """A hook on the user's model. In a copy or a pickle of the model it becomes one that does nothing."""
+
+    def __init__(self, note: Callable[..., None]) -> None:
+        """Call a function that never raises."""
+        self._note = note
+
+    def __call__(self, *args: Any) -> None:
+        """Note, and change nothing."""
+        self._note(*args)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A function of the standard library that takes anything and returns None."""
+        return getattr, (nullcontext(), "__exit__")
 
 
 class Tape:
     """Notes the forward passes of a model in the user's loop.
 
-    Only passes with gradients count; the tape runs only between ``start`` and ``stop``.
+    Only passes with gradients count; the tape runs only between ``start`` and ``stop``. What goes wrong in a hook is
+    kept in ``error``, never raised in the user's forward pass.
     """
 
     def __init__(self, model: nn.Module) -> None:
         """Attach nothing yet."""
-        self._model = model
+        self.model = model
+        self._inner = unwrapped(model)
+        self._device = next((tensor.device.type for tensor in model.parameters()), "cpu")
+        self.generators = generators_of(model.modules())
         self._handles: list[Any] = []
-        self._is_running = False
+        self._given: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
+        self._is_running = self._is_noted = False
+        self._is_cloning = False
         self.calls: list[Call] = []
-        self.state: RandomState | None = None
+        self.body_state: RandomState | None = None
+        self.pass_state: RandomState | None = None
         self.precision = Precision()
+        self.error: Exception | None = None
 
     def attach(self) -> None:
-        """Hook the model."""
-        if not self._handles:
-            before = self._model.register_forward_pre_hook(self._before)
-            after = self._model.register_forward_hook(self._after, with_kwargs=True)
+        """Hook the model, first and last of all hooks.
+
+        A model that was compiled in place is left alone: its hooks would be compiled with it.
+        """
+        if not self._handles and getattr(self.model, "_compiled_call_impl", None) is None:
+            options: dict[str, Any] = {"prepend": True, "with_kwargs": True}
+            before = self.model.register_forward_pre_hook(_Hook(self._before), **options)
+            after = self.model.register_forward_hook(_Hook(self._after), with_kwargs=True)
             self._handles = [before, after]
 
     def detach(self) -> None:
@@ -111,51 +131,52 @@ class Tape:
             handle.remove()
         self._handles = []
         self.stop()
-        self.calls = []
+        self.forget()
 
-    def start(self, *, with_state: bool) -> None:
-        """Begin a new body of the loop; with the random state, so that the pass can be repeated."""
-        self.calls, self.state, self._wants_state, self._is_running = [], None, with_state, True
+    def start(self) -> None:
+        """Begin a new body of the loop."""
+        self.calls, self._given, self.error, self.pass_state = [], [], None, None
+        self.body_state = RandomState.capture(self.generators)
+        self._is_running, self._is_noted = True, False
 
     def stop(self) -> None:
         """Stop noting; what was noted stays."""
         self._is_running = False
 
-    def _before(self, module: nn.Module, inputs: Any) -> None:
-        if self._is_running and torch.is_grad_enabled() and self.state is None:
-            device = next((t.device.type for t in module.parameters()), "cpu")
-            self.precision = Precision(device, torch.is_autocast_enabled(device), torch.get_autocast_dtype(device))
-            if self._wants_state:
-                self.state = RandomState.capture()
+    def forget(self) -> None:
+        """Let go of inputs and outputs."""
+        self.calls, self._given = [], []
+
+    def clone_outputs(self) -> None:
+        """From now on keep copies of outputs: the user's loop writes to them in place."""
+        self._is_cloning = True
+
+    def _before(self, module: nn.Module, inputs: tuple[Any, ...], options: dict[str, Any]) -> None:
+        if not self._is_running or not torch.is_grad_enabled():
+            return
+        self._given.append((inputs, options))
+        if self._is_noted:
+            return
+        try:
+            self._is_noted = True
+            self.pass_state = RandomState.capture(self.generators)
+            modes = {name: part.training for name, part in self._inner.named_modules()}
+            enabled = torch.is_autocast_enabled(self._device)
+            self.precision = Precision(self._device, enabled, torch.get_autocast_dtype(self._device), modes)
+        except Exception as error:  # noqa: BLE001 - never to be raised in the user's forward pass
+            self.error = error
 
     def _after(self, module: nn.Module, inputs: tuple[Any, ...], options: dict[str, Any], output: Any) -> None:
-        if self._is_running and torch.is_grad_enabled():
-            self.calls.append(Call(inputs, options, tree_map_only(Tensor, Tensor.detach, output)))
+        if not self._is_running or not torch.is_grad_enabled():
+            return
+        try:
+            taken = tree_map_only(Tensor, self._taken, output)
+            self.calls.append(Call(*self._given.pop(), taken, _versions(taken)))
+        except Exception as error:  # noqa: BLE001 - never to be raised in the user's forward pass
+            self.error = error
 
-    def replay(self, loss: LossFunction, batch: Batch) -> Tensor | None:
-        """Loss of the noted pass, a 0-d tensor; None if no pass was noted; NaN if the inputs were other ones.
-
-        Args:
-            loss: The caller's loss.
-            batch: The batch of the loop's body.
-
-        Returns:
-            The loss, on its device, without waiting for it.
-
-        Raises:
-            EchoError: If the loss calls the model otherwise than the loop did.
-
-        Cost: the loss head alone.
-        """
-        if not self.calls:
-            return None
-        echo = _Echo(self._model, self.calls)
-        with randomness_kept(), torch.no_grad(), self.precision.entered():
-            value = loss(echo, batch)  # type: ignore[arg-type]
-            if not isinstance(value, Tensor) or value.numel() != 1:
-                raise EchoError("the loss is not a scalar tensor")
-            value = value.detach().reshape(()).double()
-            return value if echo.mismatch is None else torch.where(echo.mismatch, torch.nan, value)
+    def _taken(self, output: Tensor) -> Tensor:
+        return output.detach().clone() if self._is_cloning else output.detach()
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,12 +189,21 @@ class Repeat:
 
 
 def repeating(loss: LossFunction) -> Callable[[nn.Module, Repeat], Tensor]:
-    """The loss of a batch under the randomness and precision of the user's own pass; for use in an objective."""
+    """The loss of a batch under the randomness and precision of the user's own pass; for use in an objective.
+
+    The loss gets a copy of the batch, since some losses write to it.
+
+    Args:
+        loss: The caller's loss.
+
+    Returns:
+        A loss of a model and a ``Repeat``.
+    """
 
     def repeated(model: nn.Module, item: Repeat) -> Tensor:
         if item.state is not None:
             item.state.restore()
-        with item.precision.entered():
-            return loss(model, item.batch)
+        with item.precision.entered(model):
+            return loss(model, kept(item.batch))
 
     return repeated

@@ -1,13 +1,15 @@
 """How is a mean over batches formed with its error, and how are batches cut anew?"""
 
+import copy
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
 
 from theodolite.objective import count_examples
 from theodolite.objective.data import Batch
@@ -15,6 +17,9 @@ from theodolite.records import Estimate
 
 _GROUPS = 8
 """Aim for so many groups: the standard error of a mean over 8 is itself known to about 27 %, and each costs a pass."""
+
+
+_PLAIN = frozenset((bool, int, float, str, bytes, type(None)))
 
 
 def weighted_mean(
@@ -46,8 +51,8 @@ def regrouped(batches: Sequence[Batch], model: nn.Module, *, groups: int = _GROU
     """The same examples in batches of a useful size.
 
     Many small batches are merged and a few large ones cut, along the first dimension of every tensor, so that a mean
-    over batches carries an honest error. Batches stay as they are if they are not made of tensors with the same number of
-    examples, or if the model has BatchNorm in train mode, where the loss depends on the company that examples keep.
+    over batches carries an honest error. Batches stay as they are if they are not made of tensors with the same number
+    of examples, or if the model has BatchNorm in train mode, where the loss depends on the company that examples keep.
 
     Args:
         batches: Batches of the run.
@@ -94,29 +99,79 @@ def _cut(batch: Batch, part: slice) -> Batch:
     return mapped(batch, lambda leaf: leaf[part])
 
 
-def mapped(batch: Batch, change: Callable[[Any], Any]) -> Batch:
-    """A batch of the same structure with every tensor and array changed; other parts are kept as they are."""
+def mapped(batch: Batch, change: Callable[[Any], Any], *, depth: int = 4) -> Batch:
+    """A batch of the same structure with every tensor and array changed; other parts are kept as they are.
+
+    Args:
+        batch: Tensors and arrays in tuples, lists, mappings of any class, named tuples, or attributes of an object.
+        change: What to do with a tensor or array.
+        depth: How many containers deep to look.
+
+    Returns:
+        A new batch; containers are copied, an object without tensors is handed on itself.
+    """
     if isinstance(batch, (Tensor, np.ndarray)):
         return change(batch)
-    if type(batch) is dict:
-        return {key: mapped(part, change) for key, part in batch.items()}
+    if type(batch) in _PLAIN or depth == 0:
+        return batch
+    if isinstance(batch, PackedSequence):  # its batch sizes live on the CPU and belong to its shape
+        return batch._replace(data=change(batch.data))
     if type(batch) in (tuple, list):
-        return type(batch)(mapped(part, change) for part in batch)
+        return type(batch)(mapped(part, change, depth=depth - 1) for part in batch)
     if isinstance(batch, tuple) and hasattr(batch, "_fields"):
-        return type(batch)(*(mapped(part, change) for part in batch))
-    return batch
+        return type(batch)(*(mapped(part, change, depth=depth - 1) for part in batch))
+    return _mapped_object(batch, change, depth)
+
+
+def _mapped_object(batch: Batch, change: Callable[[Any], Any], depth: int) -> Batch:
+    """A copy of a mapping or object with the tensors it holds changed; the object itself if it has none."""
+    if isinstance(batch, MutableMapping):
+        filled = copy.copy(batch)
+        for key, part in batch.items():
+            filled[key] = mapped(part, change, depth=depth - 1)
+        return filled
+    held = getattr(batch, "__dict__", None)
+    if not held or callable(batch) or isinstance(batch, type):
+        return batch
+    changed = {name: mapped(part, change, depth=depth - 1) for name, part in held.items()}
+    if all(changed[name] is part for name, part in held.items()):
+        return batch
+    twin = copy.copy(batch)
+    twin.__dict__.update(changed)
+    return twin
+
+
+def leaves_of(batch: Batch) -> list[Any]:
+    """Tensors and arrays of a batch, in the order in which it holds them."""
+    kind = type(batch)
+    if kind is Tensor:
+        return [batch]
+    if (kind is tuple or kind is list) and all(type(part) is Tensor for part in batch):
+        return list(batch)
+    found: list[Any] = []
+
+    def note(leaf: Any) -> Any:
+        found.append(leaf)
+        return leaf
+
+    mapped(batch, note)
+    return found
 
 
 def kept(batch: Batch) -> Batch:
     """A copy of a batch that later changes in place cannot reach."""
-    return mapped(batch, lambda leaf: leaf.detach().clone() if isinstance(leaf, Tensor) else leaf.copy())
+    return mapped(batch, _copied)
+
+
+def _copied(leaf: Any) -> Any:
+    if isinstance(leaf, Tensor):
+        return leaf.detach().clone().requires_grad_(leaf.requires_grad and leaf.is_leaf)
+    return leaf.copy()
 
 
 def size_of(batch: Batch) -> int:
     """Bytes of the tensors and arrays of a batch."""
-    sizes: list[int] = []
-    mapped(batch, lambda leaf: sizes.append(leaf.nbytes))
-    return sum(sizes)
+    return sum(leaf.nbytes for leaf in leaves_of(batch))
 
 
 def rounding_of(loss: float, dtype: torch.dtype) -> float:

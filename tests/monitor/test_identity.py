@@ -1,0 +1,35 @@
+"""Is a watched training the same, to the bit, as one that nobody watches?"""
+
+import pytest
+
+from monitor.bits import differences, monitored, named, trained
+from monitor.trainings import FAMILIES, FOUR, LOOPS
+from theodolite import Run
+
+EXPECTED_FAILURES: dict[str, set[str]] = {}
+"""Measurements that some trainings do not permit."""
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*lr_scheduler.step.*:UserWarning")
+
+
+def failures(folder):
+    return {event.detail["probe"]: event.detail for event in Run(folder).events() if event.kind == "probe_failed"}
+
+
+def compare(row, folder, *, diagnoses):
+    plain = trained(row, None)
+    watched = trained(row, monitored(folder), diagnoses=diagnoses)
+    assert differences(plain, watched) == []
+    found = failures(folder / "run")
+    assert set(found) == EXPECTED_FAILURES.get(row.name, set()), found
+
+
+@pytest.mark.parametrize("row", named((*FOUR, *LOOPS)))
+def test_a_watched_training_is_the_same_to_the_bit(row, tmp_path):
+    compare(row, tmp_path, diagnoses=False)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("row", named((*FOUR, *LOOPS, *FAMILIES)))
+def test_a_training_diagnosed_on_the_way_is_the_same_to_the_bit(row, tmp_path):
+    compare(row, tmp_path, diagnoses=True)
