@@ -48,7 +48,7 @@ def test_the_obstacles_on_offer_are_those_of_the_demo():
     [
         ("plateau", False, "What had been planted: plateau. Eight sigmoid layers"),
         ("plateau", True, "nothing. This was the healthy twin of the training with plateau."),
-        ("none", True, "none. Nothing was planted"),
+        ("none", True, "What had been planted: nothing. This training is healthy."),
     ],
 )
 def test_the_truth_is_told(obstacle, clean, words):

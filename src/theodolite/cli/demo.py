@@ -97,18 +97,21 @@ def _say(text: str) -> None:
 def _introduction(training: "Training", steps: int) -> str:
     """What is trained, without a word on what is wrong with it."""
     count = sum(tensor.numel() for tensor in training.model.parameters())
+    kind = "network" if any(True for _ in training.model.children()) else "model"
     return (
-        f"Training a network of {count:,} parameters on {len(training.data[0]):,} handwritten digits, {steps:,} steps "
-        f"of {type(training.optimizer).__name__}. Whether something was planted that gets in its way, and what, you "
-        "learn at the end."
+        f"Training a small {kind} of {count:,} parameters on {len(training.data[0]):,} handwritten digits, {steps:,} "
+        f"steps of {type(training.optimizer).__name__}. What was planted to get in its way, if anything, is told at "
+        "the end."
     )
 
 
 def _truth(plan: "Demo", *, clean: bool) -> str:
     """What was planted, in words."""
-    if not clean or plan.obstacle == "none":
-        return f"What had been planted: {plan.obstacle}. {plan.planted}"
-    return f"What had been planted: nothing. This was the healthy twin of the training with {plan.obstacle}."
+    if plan.obstacle == "none":
+        return "What had been planted: nothing. This training is healthy."
+    if clean:
+        return f"What had been planted: nothing. This was the healthy twin of the training with {plan.obstacle}."
+    return f"What had been planted: {plan.obstacle}. {plan.planted}"
 
 
 def _comparison(verdict: str, truth: str) -> str:
