@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import torch
 
 from theodolite.monitor.schedule import Schedule
+from theodolite.monitor.tape import measuring
 
 _LOG = logging.getLogger(__name__)
 
@@ -52,7 +53,8 @@ class Attempts:
         """
         started = time.perf_counter()
         try:
-            return measure()
+            with measuring():
+                return measure()
         except Exception as error:  # noqa: BLE001 - whatever a user's model or loss raises in a probe
             self.failed(name, error)
             return None

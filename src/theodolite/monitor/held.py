@@ -1,8 +1,10 @@
 """Which batches does the monitor keep: a fixed reference, and a sample of all that passed."""
 
+import math
 import random
 import weakref
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -28,7 +30,7 @@ class Held:
 
     The first few different batches make the *reference*, fixed for the run, so that its loss is comparable over time.
     The *sample* is a uniform random choice of all batches that passed (reservoir sampling), for the survey at the end.
-    A batch of the same tensors as one before, as in full-batch training, is kept once.
+    No batch is in it twice: one of the same tensors as another, as in full-batch training, is passed over.
     """
 
     def __init__(self, device: torch.device, seed: int) -> None:
@@ -36,10 +38,9 @@ class Held:
         self._device = device
         self._random = random.Random(seed)
         self._seen = _Seen(_SAMPLE_BATCHES)
-        self._arrived = 0
-        self._distinct = 0
-        self._bytes = 0
-        self._held_examples = 0
+        self._identities: list[_Identity] = []
+        self._arrived = self._next = self._bytes = self._held_examples = 0
+        self._weight = 1.0
         self._is_full = False
         self.reference: list[Batch] = []
         self.sample: list[Batch] = []
@@ -52,48 +53,57 @@ class Held:
     @property
     def is_whole(self) -> bool:
         """Whether every batch that passed is in the sample: J of the sample is then the training loss itself."""
-        return self._distinct == len(self.sample)
+        return not self._is_full
 
     def arrive(self, batch: Batch) -> None:
         """Take note of a batch, and keep a copy of it if it is chosen."""
         self._arrived += 1
+        if self._is_full and self._arrived < self._next and self.is_complete:
+            return
         leaves = leaves_of(batch)
-        if not self._seen.is_new(leaves):
+        if not self._seen.is_new(leaves) and not (self._is_full and self._arrived >= self._next):
             return
-        self._distinct += 1
-        place = self._place(batch, is_opaque=not leaves)
-        is_complete = self.is_complete
-        if place is None and is_complete:
+        if not self.is_complete:
+            self.reference.append(self.copy(batch))
+        if not self._is_full:
+            self._fill(batch, leaves)
+        if self._is_full and self._arrived >= self._next:
+            self._replace(batch, leaves)
+
+    def _fill(self, batch: Batch, leaves: list[Any]) -> None:
+        """Add a batch to the sample, if there is room."""
+        size, weight = len(self.sample), size_of(batch)
+        has_room = (
+            self._held_examples < _SAMPLE_EXAMPLES
+            and size < (_SAMPLE_BATCHES if leaves else _OPAQUE_BATCHES)
+            and self._bytes + weight <= _SAMPLE_BYTES
+        )
+        if size and not has_room:
+            self._is_full, self._next = True, self._arrived - 1
+            self._skip()
             return
-        copy = self.copy(batch)
-        if not is_complete:
-            self.reference.append(copy)
-        if place is not None and place == len(self.sample):
-            self.sample.append(copy)
-            self._bytes += size_of(copy)
-            self._held_examples += count_examples(copy)
-        elif place is not None:
-            self._bytes += size_of(copy) - size_of(self.sample[place])
-            self.sample[place] = copy
+        self.sample.append(self.copy(batch))
+        self._identities.append(_Identity.of(leaves))
+        self._bytes += weight
+        self._held_examples += count_examples(batch)
+
+    def _replace(self, batch: Batch, leaves: list[Any]) -> None:
+        """Let a batch take a random place in the sample, unless it is there already."""
+        while self._next <= self._arrived:
+            self._skip()
+        if not any(identity.is_of(leaves) for identity in self._identities):
+            place = self._random.randrange(len(self.sample))
+            self.sample[place], self._identities[place] = self.copy(batch), _Identity.of(leaves)
+
+    def _skip(self) -> None:
+        """Draw which arrival is the next to be chosen (Li 1994, algorithm L): no coin is tossed for those between."""
+        self._weight *= math.exp(math.log(1.0 - self._random.random()) / len(self.sample))
+        gap = math.log(1.0 - self._random.random()) / math.log1p(-min(self._weight, 1.0 - 1e-12))
+        self._next += 1 + int(gap)
 
     def copy(self, batch: Batch) -> Batch:
         """A copy that later changes in place cannot reach, on the device of the parameters."""
         return mapped(kept(batch), lambda leaf: leaf.to(self._device) if isinstance(leaf, Tensor) else leaf)
-
-    def _place(self, batch: Batch, *, is_opaque: bool) -> int | None:
-        """Where a batch goes in the sample; None if it is not chosen."""
-        size = len(self.sample)
-        if not self._is_full:
-            has_room = (
-                self._held_examples < _SAMPLE_EXAMPLES
-                and size < (_OPAQUE_BATCHES if is_opaque else _SAMPLE_BATCHES)
-                and self._bytes + size_of(batch) <= _SAMPLE_BYTES
-            )
-            if has_room or not size:
-                return size
-            self._is_full = True
-        place = int(self._random.random() * self._distinct)
-        return place if place < size else None
 
 
 def _versions(leaves: list[Any]) -> tuple[int, ...]:
@@ -101,25 +111,44 @@ def _versions(leaves: list[Any]) -> tuple[int, ...]:
     return tuple(-1 if not isinstance(leaf, Tensor) or leaf.is_inference() else leaf._version for leaf in leaves)
 
 
+@dataclass(frozen=True)
+class _Identity:
+    """Which tensors a batch was made of, and in which version: an address alone is soon used again."""
+
+    refs: tuple[weakref.ref[Any], ...]
+    versions: tuple[int, ...]
+
+    @classmethod
+    def of(cls, leaves: list[Any]) -> Self:
+        """The identity of a batch with these tensors."""
+        return cls(tuple(map(weakref.ref, leaves)), _versions(leaves))
+
+    def is_of(self, leaves: list[Any]) -> bool:
+        """Whether a batch is made of the same tensors, unchanged; one without tensors is like no other."""
+        return (
+            bool(leaves)
+            and len(self.refs) == len(leaves)
+            and all(ref() is leaf for ref, leaf in zip(self.refs, leaves, strict=True))
+            and self.versions == _versions(leaves)
+        )
+
+
 class _Seen:
-    """Which batches passed before, told by their living tensors: an address alone is soon used again."""
+    """Which batches passed before."""
 
     def __init__(self, capacity: int) -> None:
         """Remember so many."""
         self._capacity = capacity
-        self._known: dict[tuple[int, ...], tuple[list[weakref.ref[Any]], tuple[int, ...]]] = {}
+        self._known: dict[tuple[int, ...], _Identity] = {}
 
     def is_new(self, leaves: list[Any]) -> bool:
-        """Whether these tensors have not passed together before; remembers them."""
+        """Whether these tensors have not passed together before, unchanged; remembers them."""
         if not leaves:
             return True
         key = tuple(map(id, leaves))
         known = self._known.get(key)
-        if known is not None and all(ref() is leaf for ref, leaf in zip(known[0], leaves, strict=True)):
-            versions = _versions(leaves)
-            if known[1] == versions:
-                return False
-            self._known[key] = known[0], versions
-        elif known is not None or len(self._known) < self._capacity:
-            self._known[key] = [weakref.ref(leaf) for leaf in leaves], _versions(leaves)
+        if known is not None and known.is_of(leaves):
+            return False
+        if known is not None or len(self._known) < self._capacity:
+            self._known[key] = _Identity.of(leaves)
         return True

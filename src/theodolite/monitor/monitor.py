@@ -19,6 +19,7 @@ from theodolite.monitor.facts import describe
 from theodolite.monitor.loop import Watched
 from theodolite.monitor.observer import Observer
 from theodolite.monitor.recorder import Recorder
+from theodolite.monitor.tape import measuring
 from theodolite.objective import trainable
 from theodolite.objective.data import Batch, batches_of
 from theodolite.objective.sources import LossFunction, unwrapped
@@ -152,7 +153,9 @@ class Monitor:
                 f"with diagnose(Run({str(self.run)!r}))."
             )
         self._observer.pause()
-        for record in deep_look(self._observer, seconds):
+        with measuring():
+            records = list(deep_look(self._observer, seconds))
+        for record in records:
             self._writer.result(record, self._observer.step)
             if isinstance(record, Survey) and self._observer.step > 0:
                 self._writer.scalars(self._observer.step, record.scalars())

@@ -31,7 +31,7 @@ from theodolite.monitor.measurements import (
     thawed,
 )
 from theodolite.monitor.recorder import Recorder
-from theodolite.monitor.replay import Reader, Reading
+from theodolite.monitor.replay import Reader
 from theodolite.monitor.schedule import Schedule, is_landmark
 from theodolite.monitor.tape import Precision, Tape
 from theodolite.monitor.undisturbed import undisturbed
@@ -85,7 +85,6 @@ class Observer:
         self._pending: tuple[Taken, frozenset[str], Precision] | None = None
         self._last_update: tuple[int, Tensor, bool] | None = None
         self._batch: Batch | None = None
-        self._reading: Reading | None = None
         self._is_read = self._in_body = self._is_over = False
         self._gradients: tuple[tuple[int, int], ...] = ()
         self._events = 0
@@ -143,7 +142,8 @@ class Observer:
         started, paid = time.perf_counter(), self.schedule.measuring
         try:
             self._measure_last(None)
-            self.tape.detach()
+            self.tape.stop()
+            self.tape.forget()
             self.recorder.flush()
         except Exception as error:  # noqa: BLE001 - nothing of ours may end the user's loop
             self.attempts.failed("observer", error)
@@ -183,24 +183,25 @@ class Observer:
             self.start_point = self._params.point().cpu()
             self._snapshot()
         self.held.arrive(batch)
-        self.tape.attach()
         making = self._making
         if making is None:
             making = self._making = self._begin()
-        self._is_read, self._reading = False, None
-        if making.due & NEEDS_BATCH:
+        self._is_read = False
+        if making.due and making.due & NEEDS_BATCH:
             self._batch = self.held.copy(batch)
             self._gradients = fingerprint(self._params)
             self.tape.start()
 
     def _begin(self) -> Making:
         """Begin a step: what is due for it?"""
-        due = {name for name in self.schedule.affordable() if name in SHARES and not self.attempts.is_given_up(name)}
+        due = {name for name in self.schedule.affordable() if not self.attempts.is_given_up(name)}
         if is_landmark(self.step + 1) and not self.attempts.is_given_up("loss"):
             due.add("loss")
         last = self._last_update
         if last is not None and last[0] == self.step and not last[2]:
             due.add("norms")  # a cosine takes two updates in a row
+        if not due:
+            return NOTHING_DUE
         if self.step >= self._next_snapshot and "snapshot" in due:
             self.attempts.make("snapshot", self._snapshot)
             self._next_snapshot = 2 ** self.step.bit_length()

@@ -59,6 +59,7 @@ class Schedule:
         self._purses = {name: _Purse(share, price, name != "loss") for name, (share, price) in shares.items()}
         self._step_seconds = 0.0
         self._kept_books = 0.0
+        self._earliest = 0.0
         self.training = 0.0
         self.measuring = 0.0
 
@@ -76,22 +77,24 @@ class Schedule:
         """Names of the measurements that may be made now, each by itself."""
         if self._budget is None:
             return list(self._purses)
-        step = self._step_seconds
-        if step <= 0.0:
+        if self.training < self._earliest or self._step_seconds <= 0.0:
             return []
-        earned = self._budget * self.training
-        rest = earned - self._kept_books
-        return [
-            name
-            for name, purse in self._purses.items()
-            if purse.share * (rest if purse.bears_costs else earned)
-            >= purse.paid + (purse.price_in_steps * step if purse.price is None else purse.price)
-        ]
+        due = {name: self._due_at(purse) for name, purse in self._purses.items()}
+        self._earliest = min(due.values())
+        return [name for name, at in due.items() if at <= self.training]
+
+    def _due_at(self, purse: _Purse) -> float:
+        """Seconds of training at which a purse holds its price, if no more is spent."""
+        assert self._budget is not None
+        price = purse.price_in_steps * self._step_seconds if purse.price is None else purse.price
+        costs = self._kept_books if purse.bears_costs else 0.0
+        return ((purse.paid + price) / purse.share + costs) / self._budget
 
     def pay(self, name: str, seconds: float) -> None:
         """A measurement took so many seconds."""
         purse = self._purses[name]
         purse.paid += seconds
+        self._earliest = 0.0
         purse.price = seconds if purse.price is None else _MEMORY * purse.price + (1 - _MEMORY) * seconds
         self.measuring += seconds
 

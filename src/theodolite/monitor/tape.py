@@ -7,6 +7,7 @@ given and what it returned, and the randomness, precision and modes under which 
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +20,19 @@ from theodolite.objective.data import Batch
 from theodolite.objective.isolation import RandomState
 from theodolite.objective.sources import LossFunction, unwrapped
 from theodolite.probes.samples import kept
+
+_IS_MEASURING: ContextVar[bool] = ContextVar("is_measuring", default=False)
+"""Whether a measurement of some monitor runs the models: such passes are not the user's."""
+
+
+@contextmanager
+def measuring() -> Iterator[None]:
+    """Let no tape of any monitor note what happens inside."""
+    token = _IS_MEASURING.set(True)
+    try:
+        yield
+    finally:
+        _IS_MEASURING.reset(token)
 
 
 @dataclass(frozen=True)
@@ -94,12 +108,12 @@ class _Hook:
 class Tape:
     """Notes the forward passes of a model in the user's loop.
 
-    Only passes with gradients count; the tape runs only between ``start`` and ``stop``. What goes wrong in a hook is
-    kept in ``error``, never raised in the user's forward pass.
+    Only passes with gradients count; the model is hooked only between ``start`` and ``stop``. What goes wrong in a hook
+    is kept in ``error``, never raised in the user's forward pass.
     """
 
     def __init__(self, model: nn.Module) -> None:
-        """Attach nothing yet."""
+        """Hook nothing yet."""
         self.model = model
         self._inner = unwrapped(model)
         self._device = next((tensor.device.type for tensor in model.parameters()), "cpu")
@@ -114,7 +128,7 @@ class Tape:
         self.precision = Precision()
         self.error: Exception | None = None
 
-    def attach(self) -> None:
+    def _attach(self) -> None:
         """Hook the model, first and last of all hooks.
 
         A model that was compiled in place is left alone: its hooks would be compiled with it.
@@ -125,23 +139,19 @@ class Tape:
             after = self.model.register_forward_hook(_Hook(self._after), with_kwargs=True)
             self._handles = [before, after]
 
-    def detach(self) -> None:
-        """Take the hooks off."""
-        for handle in self._handles:
-            handle.remove()
-        self._handles = []
-        self.stop()
-        self.forget()
-
     def start(self) -> None:
-        """Begin a new body of the loop."""
+        """Begin to note a body of the loop."""
+        self._attach()
         self.calls, self._given, self.error, self.pass_state = [], [], None, None
         self.body_state = RandomState.capture(self.generators)
         self._is_running, self._is_noted = True, False
 
     def stop(self) -> None:
-        """Stop noting; what was noted stays."""
+        """Stop noting, and take the hooks off; what was noted stays."""
         self._is_running = False
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
 
     def forget(self) -> None:
         """Let go of inputs and outputs."""
@@ -152,7 +162,7 @@ class Tape:
         self._is_cloning = True
 
     def _before(self, module: nn.Module, inputs: tuple[Any, ...], options: dict[str, Any]) -> None:
-        if not self._is_running or not torch.is_grad_enabled():
+        if not self._is_running or not torch.is_grad_enabled() or _IS_MEASURING.get():
             return
         self._given.append((inputs, options))
         if self._is_noted:
@@ -167,7 +177,7 @@ class Tape:
             self.error = error
 
     def _after(self, module: nn.Module, inputs: tuple[Any, ...], options: dict[str, Any], output: Any) -> None:
-        if not self._is_running or not torch.is_grad_enabled():
+        if not self._is_running or not torch.is_grad_enabled() or _IS_MEASURING.get():
             return
         try:
             taken = tree_map_only(Tensor, self._taken, output)
