@@ -62,7 +62,7 @@ def watch(training: "Training", *, run: Path, seed: int, seconds: float) -> "Dia
             training.optimizer.step()
             tell(loss)
         click.echo(f"The training has ended, with a loss of {float(loss.detach()):.4g} on its last batch.")
-        click.echo(f"Surveying where it stands, and trying remedies on branches of it: about {seconds:.0f} s.")
+        click.echo(f"Surveying where it stands, and trying remedies on branches: at most about {seconds:.0f} s.")
         return monitor.diagnose(seconds=seconds)
 
 
