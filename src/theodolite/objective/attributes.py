@@ -1,7 +1,7 @@
 """What does a module hold beside its parameters, and how is it brought back?"""
 
 import random
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 _GENERATORS = (torch.Generator, random.Random, np.random.RandomState, np.random.Generator)
 _CONTAINERS = (list, dict, set, deque)
-_PLAIN = frozenset((bool, int, float, str, bytes, type(None)))
+_PLAIN = frozenset((bool, int, float, str, bytes, type(None), dict, OrderedDict, nn.Parameter))
 _OWN_TABLES = frozenset(("_parameters", "_buffers", "_modules"))
 """Tables that every module has, whose tensors are looked after elsewhere."""
 
@@ -32,7 +32,7 @@ def generators_of(owners: Iterable[object]) -> list[object]:
     found: dict[int, object] = {}
     for owner in owners:
         for value in (owner, *getattr(owner, "__dict__", {}).values()):
-            if isinstance(value, _GENERATORS):
+            if type(value) not in _PLAIN and isinstance(value, _GENERATORS):
                 found[id(value)] = value
     return list(found.values())
 
@@ -83,11 +83,9 @@ class _ModuleState:
         for name, value in self._buffers:
             module._buffers[name] = substitutes.of(value)
         for name, value in self._attributes.items():
-            if type(value) in _PLAIN:
-                continue
             if isinstance(value, _CONTAINERS):
                 self._keep_container(name, value, substitutes)
-            elif isinstance(value, (tuple, Tensor)):
+            elif type(value) not in _PLAIN and isinstance(value, (tuple, Tensor)):
                 module.__dict__[name] = substitutes.inside(value)
 
     def _keep_container(self, name: str, value: Any, substitutes: _Substitutes) -> None:
