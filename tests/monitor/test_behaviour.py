@@ -95,10 +95,12 @@ def test_breaking_off_before_the_step_leaves_no_half_step(run, tmp_path):
 
 
 def test_an_exception_goes_on_and_is_told(run, tmp_path):
-    with pytest.raises(ZeroDivisionError), monitor_of(run, tmp_path) as monitor:
-        for batch in monitor(run.batches):
-            plain(run, batch)
-            1 / 0
+    def body(run, batch):
+        plain(run, batch)
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        watched(run, tmp_path, body)
     (event,) = events(tmp_path, "exception")
     assert event.detail["type"] == "ZeroDivisionError"
     assert Run(tmp_path / "run").num_steps == 1
@@ -107,13 +109,15 @@ def test_an_exception_goes_on_and_is_told(run, tmp_path):
 
 
 def test_an_exception_of_the_loader_goes_on(run, tmp_path):
+    batches = list(run.batches)
+
     def stream():
-        yield from list(run.batches)[:2]
+        yield from batches[:2]
         raise OSError("no such file")
 
-    with pytest.raises(OSError, match="no such file"), monitor_of(run, tmp_path) as monitor:
-        for batch in monitor(stream()):
-            plain(run, batch)
+    run.batches = stream()
+    with pytest.raises(OSError, match="no such file"):
+        watched(run, tmp_path)
     assert Run(tmp_path / "run").num_steps == 2
 
 
@@ -125,16 +129,17 @@ def test_a_keyboard_interrupt_within_a_measurement_ends_the_loop_and_leaves_no_t
             raise KeyboardInterrupt
         return classify(model, batch)
 
-    before = None
-    with (
-        pytest.raises(KeyboardInterrupt),
-        Monitor(run.model, run.optimizer, loss, run=tmp_path / "run", budget=None) as monitor,
-    ):
-        for batch in monitor(run.batches):
-            run.optimizer.zero_grad()
-            classify(run.model, batch).backward()
-            run.optimizer.step()
-            before = [p.detach().clone() for p in run.model.parameters()]
+    before = []
+
+    def body(run, batch):
+        run.optimizer.zero_grad()
+        classify(run.model, batch).backward()
+        run.optimizer.step()
+        before[:] = [p.detach().clone() for p in run.model.parameters()]
+
+    run.loss = loss
+    with pytest.raises(KeyboardInterrupt):
+        watched(run, tmp_path, body)
     assert all(torch.equal(a, b) for a, b in zip(before, run.model.parameters(), strict=True))
     assert events(tmp_path, "exception")[0].detail["type"] == "KeyboardInterrupt"
 
@@ -241,11 +246,9 @@ def test_accumulated_batches_make_one_step(tmp_path, set_to_none):
     assert np.allclose(record.series("own_loss_before").values, truth, rtol=1e-6)
     # The budget's own gradient is that of both batches: −g·Δθ = lr·‖g‖² for plain steps.
     promise = record.series("promise")
-    norms = dict(
-        zip(*[getattr(record.series("grad_norm"), name).tolist() for name in ("steps", "values")], strict=True)
-    )
+    norms = record.series("grad_norm")
     assert promise.steps.tolist() == [3, 4]
-    assert np.allclose(promise.values, [0.05 * norms[step] ** 2 for step in (3, 4)], rtol=1e-4)
+    assert np.allclose(promise.values, 0.05 * norms.values[2:] ** 2, rtol=1e-4)
 
 
 @pytest.mark.parametrize("where", ["loss", "gradient"])
@@ -474,7 +477,7 @@ def test_batches_of_all_kinds(run, tmp_path, pack, unpack):
     assert np.allclose(record.series("own_loss_before").values, record.series("loss").values, rtol=1e-6)
     copy = kept(run.batches[0])
     for leaf in leaves_of(copy):
-        leaf *= 0
+        leaf[:] = 0
     assert all(leaf.any() for leaf in leaves_of(run.batches[0])[:1])
 
 
