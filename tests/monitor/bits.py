@@ -147,7 +147,10 @@ def monitored(folder: Path, **options) -> Callable[[Training], Monitor]:
     return watch
 
 
-def named(rows: Iterable[Row]):
+def named(rows: Iterable[Row], *, slow: Iterable[Row] = ()):
     import pytest
 
-    return [pytest.param(row, id=row.name) for row in rows]
+    return [
+        *(pytest.param(row, id=row.name) for row in rows),
+        *(pytest.param(row, id=row.name, marks=pytest.mark.slow) for row in slow),
+    ]

@@ -3,7 +3,7 @@
 import pytest
 
 from monitor.bits import differences, monitored, named, trained
-from monitor.trainings import FAMILIES, FOUR, LOOPS
+from monitor.trainings import FAMILIES, FOUR, LOOPS, MORE
 from theodolite import Run
 
 EXPECTED_FAILURES: dict[str, set[str]] = {}
@@ -24,12 +24,13 @@ def compare(row, folder, *, diagnoses):
     assert set(found) == EXPECTED_FAILURES.get(row.name, set()), found
 
 
-@pytest.mark.parametrize("row", named((*FOUR, *LOOPS)))
-def test_a_watched_training_is_the_same_to_the_bit(row, tmp_path):
+@pytest.mark.parametrize("row", named((*FOUR, *LOOPS), slow=MORE))
+def test_a_watched_training_is_the_same_to_the_bit(row, tmp_path, monkeypatch):
+    monkeypatch.setattr("theodolite.monitor.measurements.LANCZOS_PRODUCTS", 4)  # the rest in the slow part
     compare(row, tmp_path, diagnoses=False)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("row", named((*FOUR, *LOOPS, *FAMILIES)))
+@pytest.mark.parametrize("row", named((*FOUR, *LOOPS, *MORE, *FAMILIES)))
 def test_a_training_diagnosed_on_the_way_is_the_same_to_the_bit(row, tmp_path):
     compare(row, tmp_path, diagnoses=True)

@@ -6,12 +6,12 @@ import pytest
 import torch
 
 from monitor.bits import differences, monitored, trained
-from monitor.trainings import FAMILIES, FOUR, LOOPS
+from monitor.trainings import FAMILIES, FOUR, LOOPS, MORE
 from theodolite.monitor import measurements, observer, replay, tape, undisturbed
 from theodolite.monitor.loop import Watched
 from theodolite.objective.isolation import RandomState
 
-ROWS = {row.name: row for row in (*FOUR, *LOOPS, *FAMILIES)}
+ROWS = {row.name: row for row in (*FOUR, *LOOPS, *MORE, *FAMILIES)}
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*lr_scheduler.step.*:UserWarning")
 
