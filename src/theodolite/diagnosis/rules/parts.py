@@ -1,16 +1,40 @@
 """What do several rules ask of the evidence?"""
 
 import math
+from dataclasses import replace
+from typing import Any
 
 from theodolite.diagnosis.evidence import Evidence
 from theodolite.diagnosis.rules.thresholds import REVIVED, SEVERED
-from theodolite.records import MISSING, Estimate, Status, Survey
+from theodolite.records import MISSING, Estimate, Finding, Status, Survey, Verdict
 
 NO_SURVEY = "a survey of the point that the training has reached: call monitor.diagnose() while the model is there"
 """What settles a rule that needs a survey."""
 
 LARGER_BATCH = "batch × 8"
 """Name of the cure that tells noise from steps that are too long."""
+
+
+SHORTER_STEPS = ("step × 0.1", "step × 0.3")
+"""Names of the cures that shorten the step."""
+
+NOTHING = Estimate(0.0, 0.0)
+"""An effect of zero, exactly."""
+
+
+def found(template: Finding, present: bool | None, **measured: Any) -> Finding:
+    """A finding with a verdict: present, absent, or None for undetermined, which then says what is missing.
+
+    Args:
+        template: The finding of a rule before it has heard the evidence.
+        present: The verdict.
+        measured: Fields of the finding.
+
+    Returns:
+        The finding.
+    """
+    verdict = Verdict.UNDETERMINED if present is None else Verdict.PRESENT if present else Verdict.ABSENT
+    return replace(template, verdict=verdict, **({"missing": ""} if present is not None else {}) | measured)
 
 
 def usable(evidence: Evidence) -> Survey | None:
@@ -28,7 +52,18 @@ def ratio(part: Estimate, whole: Estimate) -> Estimate:
 
 
 def best_move(evidence: Evidence, survey: Survey) -> Estimate:
-    """Greatest gain of the moves that follow gradient or curvature, as a share of the excess."""
+    """Greatest gain of the moves that follow gradient or curvature, as a share of the excess.
+
+    Args:
+        evidence: The evidence.
+        survey: Its survey.
+
+    Returns:
+        The share; missing if no move was tried. Where the gradient is exactly zero and no curvature is negative there
+        is nothing to follow, and the gain is zero.
+    """
+    if survey.grad_norm == 0 and not survey.what_ifs:
+        return NOTHING
     gains = [evidence.share(move.gain) for move in survey.what_ifs if move.name != "random kick"]
     return max(gains, key=lambda gain: gain.value, default=MISSING)
 

@@ -1,16 +1,10 @@
 """Is it the place: a saddle, a minimum, a plateau, or dead units?"""
 
 import math
-from dataclasses import replace
+from typing import Any
 
 from theodolite.diagnosis.evidence import Evidence
-from theodolite.diagnosis.rules.parts import (
-    NO_SURVEY,
-    best_move,
-    best_of,
-    is_severed,
-    usable,
-)
+from theodolite.diagnosis.rules.parts import NO_SURVEY, NOTHING, best_move, best_of, found, is_severed, usable
 from theodolite.diagnosis.rules.thresholds import (
     ALIVE,
     CRITICAL,
@@ -18,6 +12,7 @@ from theodolite.diagnosis.rules.thresholds import (
     NOTHING_LEFT,
     REVIVED,
     SEVERED,
+    SLIGHT,
     VANISHING,
     WORTH_IT,
 )
@@ -31,6 +26,7 @@ _SADDLE_POINT = Finding(
     meaning="slope against negative curvature, ‖G‖ / (|λmin|·s), over the length s on which the quadratic model holds",
     picture="eigenvalues",
     source="Dauphin et al. 2014",
+    missing=NO_SURVEY,
 )
 
 _LOCAL_MINIMUM = Finding(
@@ -39,6 +35,7 @@ _LOCAL_MINIMUM = Finding(
     threshold=NOTHING_LEFT,
     meaning="best gain of any move that was tried, as a share of the excess loss",
     picture="eigenvalues",
+    missing=NO_SURVEY,
 )
 
 _PLATEAU = Finding(
@@ -47,6 +44,7 @@ _PLATEAU = Finding(
     threshold=NOTHING_LEFT,
     meaning="largest change of J, to second order, of weights changed by three tenths, as a share of the excess loss",
     picture="loss",
+    missing=NO_SURVEY,
 )
 
 _DEAD_UNITS = Finding(
@@ -55,6 +53,7 @@ _DEAD_UNITS = Finding(
     threshold=DEAD,
     meaning="share of units in the worst layer that are zero on every example",
     picture="dead_units",
+    missing=NO_SURVEY,
 )
 
 
@@ -69,10 +68,9 @@ def judge_saddle_point(evidence: Evidence) -> Finding:
     """
     survey = usable(evidence)
     if survey is None or not survey.smallest.is_finite:
-        return replace(_SADDLE_POINT, verdict=Verdict.UNDETERMINED, missing=NO_SURVEY)
+        return _SADDLE_POINT
     if not survey.smallest.is_below(0.0, 1.0):
-        none = f"λmin = {number(survey.smallest)}: no negative curvature beyond its error"
-        return replace(_SADDLE_POINT, verdict=Verdict.ABSENT, effect=Estimate(0.0, 0.0), evidence=(none,))
+        return _judge_sign(survey)
     move, kick = survey.what_if("negative curvature"), survey.what_if("random kick")
     share = evidence.share(move.gain)
     says = (
@@ -80,12 +78,20 @@ def judge_saddle_point(evidence: Evidence) -> Finding:
         f"following λmin by {move.length:.3g} gains {number(move.gain)}, {percent(share.value)} of the excess loss; "
         f"a random kick of that length {number(kick.gain)}",
     )
-    statistic = Estimate(survey.escape, 0.0)
     gains = share.is_above(WORTH_IT, 1.0) and move.gain.value > 2 * max(kick.gain.value, 0.0)
-    present = gains and survey.escape < CRITICAL
-    verdict = Verdict.PRESENT if present else Verdict.ABSENT
+    present = gains and survey.escape < CRITICAL if move.gain.is_finite else None
     effect = best_of(evidence, share, ("move along negative curvature",))
-    return replace(_SADDLE_POINT, verdict=verdict, statistic=statistic, effect=effect, evidence=says)
+    return found(_SADDLE_POINT, present, statistic=Estimate(survey.escape, 0.0), effect=effect, evidence=says)
+
+
+def _judge_sign(survey: Survey) -> Finding:
+    """No negative curvature beyond its error: absent if the error is small for the spectrum, else nobody knows."""
+    says = f"λmin = {number(survey.smallest)}: no negative curvature beyond its error"
+    if survey.smallest.value - survey.smallest.error < -SLIGHT * abs(survey.largest.value):
+        return found(
+            _SADDLE_POINT, None, evidence=(says,), missing="more Lanczos products, until the sign of λmin is sure"
+        )
+    return found(_SADDLE_POINT, False, effect=NOTHING, evidence=(says,))
 
 
 def judge_local_minimum(evidence: Evidence) -> Finding:
@@ -99,33 +105,31 @@ def judge_local_minimum(evidence: Evidence) -> Finding:
     """
     survey = usable(evidence)
     if survey is None or not survey.what_ifs or not survey.largest.is_finite:
-        return replace(_LOCAL_MINIMUM, verdict=Verdict.UNDETERMINED, missing=NO_SURVEY)
-    if evidence.is_at_floor:
-        return replace(_LOCAL_MINIMUM, verdict=Verdict.ABSENT, evidence=("the loss is at its floor",))
-    best = best_move(evidence, survey)
+        return _LOCAL_MINIMUM
+    best, otherwise = best_move(evidence, survey), _why_no_minimum(evidence, survey)
     says = (
         f"the best move gains {percent(best.value)} ± {percent(best.error)} of the excess, {evidence.excess:.4g}",
         f"λmin = {number(survey.smallest)}, λmax = {number(survey.largest)}",
-        "if this is the least loss that the model can reach, say so with floor=",
     )
+    if otherwise:
+        return found(_LOCAL_MINIMUM, False, statistic=best, evidence=(otherwise, *says))
+    if best.is_below(NOTHING_LEFT, 1.0):
+        advice = "if this is the least loss that the model can reach, say so with floor="
+        return found(_LOCAL_MINIMUM, True, statistic=best, effect=NOTHING, evidence=(*says, advice))
+    present = False if best.value > NOTHING_LEFT else None
+    told = {"missing": "more examples, to tell a small gain from none"} if present is None else {}
+    return found(_LOCAL_MINIMUM, present, statistic=best, evidence=says, **told)
+
+
+def _why_no_minimum(evidence: Evidence, survey: Survey) -> str:
+    """What speaks against a minimum above the floor, whatever moves gain; empty if nothing does."""
+    if evidence.is_at_floor:
+        return "the loss is at its floor"
     if _is_flat(evidence, survey) or is_severed(survey):
-        return replace(
-            _LOCAL_MINIMUM,
-            verdict=Verdict.ABSENT,
-            statistic=best,
-            evidence=(*says[:2], "there are no walls here: it is flat"),
-        )
-    curved_down = survey.smallest.value < -max(2 * survey.smallest.error, 1e-2 * survey.largest.value)
-    if best.is_below(NOTHING_LEFT, 1.0) and not curved_down:
-        verdict = Verdict.PRESENT
-    elif best.value > NOTHING_LEFT or curved_down:
-        verdict = Verdict.ABSENT
-    else:
-        verdict = Verdict.UNDETERMINED
-    missing = "" if verdict is not Verdict.UNDETERMINED else "more examples, to tell a small gain from none"
-    return replace(
-        _LOCAL_MINIMUM, verdict=verdict, statistic=best, effect=Estimate(0.0, 0.0), evidence=says, missing=missing
-    )
+        return "there are no walls here: it is flat"
+    if survey.smallest.value < -max(2 * survey.smallest.error, SLIGHT * survey.largest.value):
+        return "the loss bends down in some direction"
+    return ""
 
 
 def judge_plateau(evidence: Evidence) -> Finding:
@@ -139,20 +143,19 @@ def judge_plateau(evidence: Evidence) -> Finding:
     """
     survey = usable(evidence)
     if survey is None or not math.isfinite(survey.flatness):
-        return replace(_PLATEAU, verdict=Verdict.UNDETERMINED, missing=NO_SURVEY)
+        return _PLATEAU
     if evidence.is_at_floor:
-        return replace(_PLATEAU, verdict=Verdict.ABSENT, evidence=("the loss is at its floor",))
-    best = best_move(evidence, survey)
-    flat = evidence.share(Estimate(survey.flatness, 0.0))
+        return found(_PLATEAU, False, evidence=("the loss is at its floor",))
+    best, flat = best_move(evidence, survey), evidence.share(Estimate(survey.flatness, 0.0))
     says = [
         f"weights changed by three tenths change the loss by {percent(flat.value)} of its excess, to second order",
         f"the best move gains {percent(best.value)} ± {percent(best.error)}",
     ]
     if math.isfinite(survey.depth_ratio):
         says.append(f"the weakest layer's gradient is {survey.depth_ratio:.1e} of the strongest's")
-    present = _is_flat(evidence, survey) and best.is_below(NOTHING_LEFT, 1.0) and not is_severed(survey)
-    verdict = Verdict.PRESENT if present else Verdict.ABSENT
-    return replace(_PLATEAU, verdict=verdict, statistic=flat, effect=Estimate(0.0, 0.0), evidence=tuple(says))
+    is_still = best.is_below(NOTHING_LEFT, 1.0) if math.isfinite(best.error) else None
+    present = is_still if _is_flat(evidence, survey) and not is_severed(survey) else False
+    return found(_PLATEAU, present, statistic=flat, effect=NOTHING, evidence=tuple(says))
 
 
 def _is_flat(evidence: Evidence, survey: Survey) -> bool:
@@ -171,23 +174,20 @@ def judge_dead_units(evidence: Evidence) -> Finding:
     """
     survey = usable(evidence)
     if survey is None or not math.isfinite(survey.dead_worst):
-        return replace(_DEAD_UNITS, verdict=Verdict.UNDETERMINED, missing=NO_SURVEY)
+        return _DEAD_UNITS
     says = [f"{percent(survey.dead_fraction)} of all hidden units are zero on all {survey.examples} examples"]
     if survey.dead_layer:
         says.append(f"worst: the input of {survey.dead_layer}, {percent(survey.dead_worst)}")
     if survey.blocked > 0:
         says.append(f"{percent(survey.blocked)} of the parameters get no gradient at all")
-    statistic = Estimate(survey.dead_worst, 0.0, survey.examples)
-    effect = Estimate(1.0 if survey.dead_worst >= SEVERED else survey.dead_fraction / 2, math.nan)
-    verdict = Verdict.PRESENT if survey.dead_worst >= DEAD else Verdict.ABSENT
+    measured: dict[str, Any] = {
+        "statistic": Estimate(survey.dead_worst, 0.0, survey.examples),
+        "effect": Estimate(1.0 if survey.dead_worst >= SEVERED else survey.dead_fraction / 2, math.nan),
+    }
     if survey.revived > REVIVED and survey.dead_worst >= DEAD:
-        says.append("but they are not lost: the most negative curvature brings them back")
-        verdict = Verdict.ABSENT
-    elif ALIVE < survey.dead_worst < DEAD:
-        verdict = Verdict.UNDETERMINED
-    missing = (
-        "" if verdict is not Verdict.UNDETERMINED else "whether the lost units matter: re-initialise them on a branch"
-    )
-    return replace(
-        _DEAD_UNITS, verdict=verdict, statistic=statistic, effect=effect, evidence=tuple(says), missing=missing
-    )
+        why = f"{says[0]}, but not lost: the most negative curvature brings them back"
+        return found(_DEAD_UNITS, False, evidence=(why, *says[1:]), **measured)
+    if ALIVE < survey.dead_worst < DEAD:
+        unsure = "whether the lost units matter: re-initialise them on a branch"
+        return found(_DEAD_UNITS, None, evidence=tuple(says), missing=unsure, **measured)
+    return found(_DEAD_UNITS, survey.dead_worst >= DEAD, evidence=tuple(says), **measured)

@@ -1,20 +1,23 @@
 """Is it the steps: too small, too large, too noisy, or none of it?"""
 
 import math
-from dataclasses import replace
 
-from theodolite.diagnosis.evidence import Evidence, is_diverged
+from theodolite.diagnosis.evidence import Evidence, History, is_diverged
 from theodolite.diagnosis.rules.parts import (
     LARGER_BATCH,
     NO_SURVEY,
+    NOTHING,
+    SHORTER_STEPS,
     best_move,
     best_of,
+    found,
     is_noisy,
     ratio,
     usable,
 )
 from theodolite.diagnosis.rules.thresholds import (
     CRITICAL,
+    GROWN,
     LONGER,
     MANY_TIMES,
     NOISY,
@@ -35,6 +38,7 @@ _NONE = Finding(
     threshold=USEFUL_FALL,
     meaning="share of the excess loss that falls while the age of the run doubles",
     picture="loss",
+    missing="at least 36 recorded losses, to tell a trend from scatter: train longer, or raise the budget",
 )
 
 _STEP_TOO_SMALL = Finding(
@@ -43,6 +47,7 @@ _STEP_TOO_SMALL = Finding(
     threshold=MANY_TIMES,
     meaning="gain of the best longer step over the gain of the real one, as far as the slope predicts it",
     picture="step_size",
+    missing=NO_SURVEY,
 )
 
 _STEP_TOO_LARGE = Finding(
@@ -51,6 +56,7 @@ _STEP_TOO_LARGE = Finding(
     threshold=UPHILL,
     meaning="share of steps that raise the loss of their own batch",
     picture="step_size",
+    missing=NO_SURVEY,
 )
 
 _GRADIENT_NOISE = Finding(
@@ -59,6 +65,7 @@ _GRADIENT_NOISE = Finding(
     threshold=NOISY,
     meaning="share of the promise of a step that is lost because its batch is not the data",
     picture="budget",
+    missing=NO_SURVEY,
 )
 
 
@@ -73,31 +80,24 @@ def judge_none(evidence: Evidence) -> Finding:
     """
     past = evidence.history
     if is_diverged(evidence.survey, past):
-        return replace(_NONE, verdict=Verdict.ABSENT, evidence=("the loss is not finite any more",))
+        return found(_NONE, False, evidence=("the loss is not finite any more",))
     if evidence.is_at_floor:
         left = evidence.excess / evidence.initial_excess if evidence.initial_excess > 0 else 0.0
         why = f"the loss is at its floor: {percent(left)} of its first excess is left"
-        return replace(
-            _NONE, verdict=Verdict.PRESENT, statistic=past.fallen, effect=Estimate(0.0, 0.0), evidence=(why,)
-        )
+        return found(_NONE, True, statistic=past.fallen, effect=NOTHING, evidence=(why,))
     fallen = past.fallen if past.fallen.is_finite else evidence.projected
     if not fallen.is_finite:
-        return replace(
-            _NONE,
-            missing="at least 36 recorded losses, to tell a trend from scatter: train longer, or raise the budget",
-        )
+        return _NONE
     source = "falls" if past.fallen.is_finite else "would fall, by plain steps on a branch,"
     why = f"the excess loss {source} by {percent(fallen.value)} ± {percent(fallen.error)} while the age doubles"
     if fallen.is_above(USEFUL_FALL, 1.0) and fallen.is_above(0.0):
-        verdict = Verdict.PRESENT
-    elif fallen.is_above(SLOW_FALL) and _nothing_gains_more(evidence):
-        verdict, why = Verdict.PRESENT, why + ", slowly, and nothing that was tried gains a twentieth of it"
-    elif fallen.is_below(USEFUL_FALL, 1.0):
-        verdict = Verdict.ABSENT
-    else:
-        verdict = Verdict.UNDETERMINED
-    missing = "" if verdict is not Verdict.UNDETERMINED else "more steps: the trend is within its scatter"
-    return replace(_NONE, verdict=verdict, statistic=fallen, evidence=(why,), missing=missing)
+        return found(_NONE, True, statistic=fallen, evidence=(why,))
+    if fallen.is_above(SLOW_FALL) and _nothing_gains_more(evidence):
+        slow = f"{why}, slowly, and nothing that was tried gains a twentieth of it"
+        return found(_NONE, True, statistic=fallen, evidence=(slow,))
+    present = False if fallen.is_below(USEFUL_FALL, 1.0) else None
+    told = {"missing": "more steps: the trend is within its scatter"} if present is None else {}
+    return found(_NONE, present, statistic=fallen, evidence=(why,), **told)
 
 
 def _nothing_gains_more(evidence: Evidence) -> bool:
@@ -120,34 +120,27 @@ def judge_step_too_small(evidence: Evidence) -> Finding:
     """
     survey = usable(evidence)
     if survey is None or not survey.rescaled.factors:
-        return replace(_STEP_TOO_SMALL, verdict=Verdict.UNDETERMINED, missing=NO_SURVEY)
-    real = survey.rescaled.at(1.0)
-    longer = [
-        (factor, gain)
-        for factor, gain in zip(survey.rescaled.factors, survey.rescaled.gains, strict=True)
-        if factor >= LONGER
-        and gain.is_finite
-        and gain.value <= 2 * factor * max(0.0, survey.rescaled.slope.value) + gain.error
-    ]
+        return _STEP_TOO_SMALL
+    longer = _promised(survey)
     if not longer:
-        return replace(
-            _STEP_TOO_SMALL,
-            verdict=Verdict.ABSENT,
-            statistic=Estimate(0.0, 0.0),
-            effect=Estimate(0.0, 0.0),
-            evidence=("no step ten times as long or more gains what its slope promises",),
-        )
+        why = "no step ten times as long or more gains what its slope promises"
+        return found(_STEP_TOO_SMALL, False, statistic=NOTHING, effect=NOTHING, evidence=(why,))
     factor, best = max(longer, key=lambda pair: pair[1].value)
-    share = evidence.share(best)
-    times = ratio(best, real)
+    real, share = survey.rescaled.at(1.0), evidence.share(best)
     says = (
         f"steps × {factor:g} gain {number(best)} each, {percent(share.value)} of the excess loss",
         f"as they are, they gain {number(real)}",
     )
-    present = share.is_above(WORTH_IT) and best.value - 2 * best.error > MANY_TIMES * max(real.value, 0.0)
-    present = present and _is_first_order(survey) and _is_sustained(evidence)
-    verdict = Verdict.PRESENT if present else Verdict.ABSENT
-    return replace(_STEP_TOO_SMALL, verdict=verdict, statistic=times, effect=share, evidence=says)
+    gains = share.is_above(WORTH_IT) and best.value - 2 * best.error > MANY_TIMES * max(real.value, 0.0)
+    present = gains and _is_first_order(survey) and _is_sustained(evidence)
+    return found(_STEP_TOO_SMALL, present, statistic=ratio(best, real), effect=share, evidence=says)
+
+
+def _promised(survey: Survey) -> list[tuple[float, Estimate]]:
+    """Longer steps, with gains that do not exceed what the slope promises: more than that is a far jump."""
+    slope = max(0.0, survey.rescaled.slope.value)
+    pairs = zip(survey.rescaled.factors, survey.rescaled.gains, strict=True)
+    return [(f, gain) for f, gain in pairs if f >= LONGER and gain.value <= 2 * f * slope + gain.error]
 
 
 def _is_first_order(survey: Survey) -> bool:
@@ -173,41 +166,44 @@ def judge_step_too_large(evidence: Evidence) -> Finding:
     Returns:
         The finding.
     """
-    past = evidence.history
-    if is_diverged(evidence.survey, past):
-        if past.rise > 2.0:
-            grew = (
-                f"the loss grew to {past.rise:.3g} times its median",
-                f"from step {past.first_nonfinite} it is not finite",
-            )
-            return replace(_STEP_TOO_LARGE, verdict=Verdict.PRESENT, effect=Estimate(1.0, 0.0), evidence=grew)
-        return replace(
-            _STEP_TOO_LARGE,
-            verdict=Verdict.UNDETERMINED,
-            missing="whether the loss grew step by step or in one jump: the last losses before it was not finite",
-        )
+    if is_diverged(evidence.survey, evidence.history):
+        return _judge_divergence(evidence.history)
     survey = usable(evidence)
     if survey is None or not survey.own_uphill.is_finite:
-        return replace(_STEP_TOO_LARGE, verdict=Verdict.UNDETERMINED, missing=NO_SURVEY)
-    cures = ("step × 0.1", "step × 0.3")
-    share = best_of(evidence, _shorter_gain(evidence, survey), cures)
-    batch = evidence.remedy(LARGER_BATCH)
+        return _STEP_TOO_LARGE
+    share = best_of(evidence, _shorter_gain(evidence, survey), SHORTER_STEPS)
+    bent = ratio(Estimate(survey.curvature.value + survey.higher_order.value), survey.promise).value
     says = [
         f"{percent(survey.own_uphill.value)} of {survey.steps} steps raised the loss of their own batch",
         f"shorter steps gain {percent(share.value)} ± {percent(share.error)} of the excess loss",
     ]
-    is_noise = batch is not None and evidence.share(batch.gain).value > share.value / 2 and is_noisy(survey)
-    if is_noise:
-        says.append("so does a larger batch: it is noise that shorter steps average out")
-    bent = (
-        (survey.curvature.value + survey.higher_order.value) / survey.promise.value if survey.promise.value > 0 else 0.0
-    )
-    if bent > 0:
+    if 0 < bent < math.inf:
         says.append(f"curvature takes {percent(bent)} of what steps promise")
+    if _is_cured_by_batch(evidence, survey, share):
+        says.append("a larger batch gains as well: it is noise that shorter steps average out")
+        return found(_STEP_TOO_LARGE, False, statistic=survey.own_uphill, effect=share, evidence=tuple(says))
     overshoots = survey.own_uphill.value >= UPHILL or bent >= OVERSHOOT
-    present = overshoots and not is_noise and share.is_above(WORTH_IT, 1.0) and share.is_above(0.0)
-    verdict = Verdict.PRESENT if present else Verdict.ABSENT
-    return replace(_STEP_TOO_LARGE, verdict=verdict, statistic=survey.own_uphill, effect=share, evidence=tuple(says))
+    gains = share.is_above(WORTH_IT, 1.0) and share.is_above(0.0) if math.isfinite(share.error) else None
+    present = gains if overshoots else False
+    return found(_STEP_TOO_LARGE, present, statistic=survey.own_uphill, effect=share, evidence=tuple(says))
+
+
+def _judge_divergence(past: History) -> Finding:
+    """The verdict on a run whose loss is not finite: it must have grown before, step by step."""
+    if not past.rise > GROWN:
+        unsure = "whether the loss grew step by step or in one jump: the last losses before it was not finite"
+        return found(_STEP_TOO_LARGE, None, missing=unsure)
+    grew = (
+        f"the loss grew to {past.rise:.3g} times its median",
+        f"from step {past.first_nonfinite} it is not finite",
+    )
+    return found(_STEP_TOO_LARGE, True, effect=Estimate(1.0, 0.0), evidence=grew)
+
+
+def _is_cured_by_batch(evidence: Evidence, survey: Survey, share: Estimate) -> bool:
+    """Whether a batch is mostly noise, and a larger one gains at least half of what a shorter step does."""
+    batch = evidence.remedy(LARGER_BATCH)
+    return batch is not None and is_noisy(survey) and evidence.share(batch.gain).value > share.value / 2
 
 
 def _shorter_gain(evidence: Evidence, survey: Survey) -> Estimate:
@@ -231,33 +227,26 @@ def judge_gradient_noise(evidence: Evidence) -> Finding:
     """
     survey = usable(evidence)
     if survey is None or not survey.promise.is_finite:
-        return replace(_GRADIENT_NOISE, verdict=Verdict.UNDETERMINED, missing=NO_SURVEY)
+        return _GRADIENT_NOISE
     if survey.promise.value <= 0:
-        return replace(
-            _GRADIENT_NOISE, verdict=Verdict.UNDETERMINED, missing="steps that promise anything: these go uphill"
-        )
-    lost = survey.noise_share
-    remedy = evidence.remedy(LARGER_BATCH)
-    smaller = [r for r in (evidence.remedy("step × 0.1"), evidence.remedy("step × 0.3")) if r is not None]
-    gains = [r.gain for r in (remedy, *smaller) if r is not None and r.gain.is_finite]
-    effect = max((evidence.share(gain) for gain in gains), key=lambda gain: gain.value, default=MISSING)
-    says = [
+        return found(_GRADIENT_NOISE, None, missing="steps that promise anything: these go uphill")
+    effect = best_of(evidence, MISSING, (LARGER_BATCH, *SHORTER_STEPS))
+    says = (
         f"of a promise of {number(survey.promise)} a step, {number(survey.noise)} is noise",
         f"what arrives is {number(survey.delivered)}",
-    ]
-    if remedy is not None:
-        says.append(f"a batch eight times as large gains {number(remedy.gain)} over {remedy.steps} steps")
-    if survey.noise_scale.value > 0:
-        says.append(f"gradient noise scale {number(survey.noise_scale)} examples, batch {survey.batch:.3g}")
-    if not is_noisy(survey):
-        verdict = Verdict.ABSENT
-    elif not lost.is_above(NOISY):
-        verdict = Verdict.ABSENT if lost.is_below(NOISY, 0.0) or lost.is_below(2 * NOISY) else Verdict.UNDETERMINED
-    elif not effect.is_finite:
-        verdict = Verdict.UNDETERMINED
-    else:
-        verdict = Verdict.PRESENT if effect.is_above(WORTH_IT, 1.0) and effect.is_above(0.0) else Verdict.ABSENT
-    missing = "" if verdict is not Verdict.UNDETERMINED else "larger batches or shorter steps tried on branches"
-    return replace(
-        _GRADIENT_NOISE, verdict=verdict, statistic=lost, effect=effect, evidence=tuple(says), missing=missing
+        f"gradient noise scale {number(survey.noise_scale)} examples, batch {survey.batch:.3g}",
+        f"a larger batch or a shorter step gains {percent(effect.value)} ± {percent(effect.error)} of the excess loss",
     )
+    present, missing = _is_lost_to_noise(survey, effect), "larger batches or shorter steps tried on branches"
+    told = {} if present is not None else {"missing": missing}
+    return found(_GRADIENT_NOISE, present, statistic=survey.noise_share, effect=effect, evidence=says, **told)
+
+
+def _is_lost_to_noise(survey: Survey, effect: Estimate) -> bool | None:
+    """Whether most of the promise is noise, and averaging it out gains; None if that was not tried or is not sure."""
+    lost = survey.noise_share
+    if not is_noisy(survey) or lost.is_below(NOISY, 0.0):
+        return False
+    if not lost.is_above(NOISY) or not math.isfinite(effect.error):
+        return None
+    return effect.is_above(WORTH_IT, 1.0) and effect.is_above(0.0)

@@ -23,6 +23,9 @@ MANY_TIMES = 5.0
 LONGER, SHORTER = 10.0, 0.3
 """A step is far too small if ten times its length serves it, and too large if a third does."""
 
+GROWN = 2.0
+"""A loss that diverges step by step has at least doubled over three steps before it is not finite."""
+
 UPHILL = 0.3
 """Steps of a sensible length lower the loss of their own batch; three uphill in ten is no accident among 16."""
 
@@ -34,6 +37,9 @@ NOISY = 0.5
 
 CRITICAL = 0.3
 """Near a critical point the slope changes the loss less than a third of what curvature does over the same length."""
+
+SLIGHT = 0.01
+"""Negative curvature below a hundredth of λmax is what converged nets have; it is no way down worth the name."""
 
 DEAD, ALIVE = 0.5, 0.2
 """Half of a layer dead is loss of capacity; a fifth is usual in healthy rectifier nets."""
