@@ -17,6 +17,7 @@ from theodolite.diagnosis.rules.parts import (
 )
 from theodolite.diagnosis.rules.thresholds import (
     CRITICAL,
+    DEAD,
     GROWN,
     LONGER,
     MANY_TIMES,
@@ -101,9 +102,9 @@ def judge_none(evidence: Evidence) -> Finding:
 
 
 def _nothing_gains_more(evidence: Evidence) -> bool:
-    """Whether every move and every cure was tried, and none gained a twentieth of the excess."""
+    """Whether every move and every cure was tried, none gained a twentieth of the excess, and no capacity is gone."""
     survey = usable(evidence)
-    if survey is None or not survey.what_ifs or not evidence.remedies:
+    if survey is None or not survey.what_ifs or not evidence.remedies or not survey.dead_worst < DEAD:
         return False
     cures = [evidence.share(remedy.gain) for remedy in evidence.remedies if remedy.gain.is_finite]
     return all(gain.value < TWENTIETH for gain in (best_move(evidence, survey), *cures))
