@@ -223,7 +223,8 @@ def test_validation_is_measured_in_eval_mode(tmp_path):
     assert np.allclose(Run(tmp_path / "run").series("validation_loss").values, truth, rtol=1e-6)
 
 
-def test_snapshots_stand_at_powers_of_two(tmp_path):
+def test_snapshots_stand_at_powers_of_two(tmp_path, monkeypatch):
+    monkeypatch.setattr("theodolite.monitor.measurements.LANCZOS_PRODUCTS", 2)
     with seeded():
         run = made(mlp(), flat_data(60))
         points = {}

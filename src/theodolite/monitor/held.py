@@ -11,7 +11,7 @@ from torch import Tensor
 
 from theodolite.objective import count_examples
 from theodolite.objective.data import Batch
-from theodolite.probes.samples import kept, leaves_of, mapped, size_of
+from theodolite.probes.samples import kept, leaves_of, mapped, size_of, versions_of
 
 REFERENCE_BATCHES = 4
 """A reference sample of four batches: larger than a batch, and its pass costs about as much as four steps."""
@@ -106,11 +106,6 @@ class Held:
         return mapped(kept(batch), lambda leaf: leaf.to(self._device) if isinstance(leaf, Tensor) else leaf)
 
 
-def _versions(leaves: list[Any]) -> tuple[int, ...]:
-    """How often each tensor was changed in place."""
-    return tuple(-1 if not isinstance(leaf, Tensor) or leaf.is_inference() else leaf._version for leaf in leaves)
-
-
 @dataclass(frozen=True)
 class _Identity:
     """Which tensors a batch was made of, and in which version: an address alone is soon used again."""
@@ -121,7 +116,7 @@ class _Identity:
     @classmethod
     def of(cls, leaves: list[Any]) -> Self:
         """The identity of a batch with these tensors."""
-        return cls(tuple(map(weakref.ref, leaves)), _versions(leaves))
+        return cls(tuple(map(weakref.ref, leaves)), versions_of(leaves))
 
     def is_of(self, leaves: list[Any]) -> bool:
         """Whether a batch is made of the same tensors, unchanged; one without tensors is like no other."""
@@ -129,7 +124,7 @@ class _Identity:
             bool(leaves)
             and len(self.refs) == len(leaves)
             and all(ref() is leaf for ref, leaf in zip(self.refs, leaves, strict=True))
-            and self.versions == _versions(leaves)
+            and self.versions == versions_of(leaves)
         )
 
 

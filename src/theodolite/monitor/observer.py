@@ -38,7 +38,7 @@ from theodolite.monitor.undisturbed import undisturbed
 from theodolite.objective import Objective, Params
 from theodolite.objective.data import Batch
 from theodolite.objective.sources import LossFunction, unwrapped
-from theodolite.probes.samples import regrouped, weighted_mean
+from theodolite.probes.samples import kept, regrouped, weighted_mean
 
 SNAPSHOT_BYTES = 64 * 2**20
 """Larger parameters are not stored: the disk would fill unasked."""
@@ -248,7 +248,9 @@ class Observer:
         self.tape.stop()
         reading = None
         if not self.attempts.is_given_up("loss"):
-            read = partial(self._reader.read, self._batch, is_before_step=is_before_step)
+            is_kept = bool(making.due & {"look", "progress"})  # the loss may write to what it reads
+            batch = kept(self._batch) if is_kept else self._batch
+            read = partial(self._reader.read, batch, is_before_step=is_before_step)
             with thawed(self._params):
                 reading = self.attempts.make("loss", read)
         making.take(self._batch, reading, self.tape.precision)

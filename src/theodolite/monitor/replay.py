@@ -21,7 +21,7 @@ from theodolite.objective.capture import modules_within
 from theodolite.objective.data import Batch
 from theodolite.objective.isolation import RandomState, isolated, randomness_kept
 from theodolite.objective.sources import LossFunction, scalar
-from theodolite.probes.samples import kept
+from theodolite.probes.samples import versions_of
 
 _MAX_ECHOES = 2
 """After so many failures of the echo the pass is repeated at once."""
@@ -68,7 +68,7 @@ class _Echo:
         call = next(self._calls, None)
         if call is None:
             raise EchoError("the loss calls the model more often than the training loop did")
-        now, then = tree_flatten((inputs, options))[0], tree_flatten((call.inputs, call.options))[0]
+        now, then = _leaves(inputs, options), _leaves(call.inputs, call.options)
         if len(now) != len(then):
             raise OtherInputsError
         for new, old in zip(now, then, strict=True):
@@ -99,6 +99,13 @@ class _Echo:
         return value
 
 
+def _leaves(inputs: tuple[Any, ...], options: dict[str, Any]) -> list[Any]:
+    """Arguments of a call, containers taken apart."""
+    if not options and all(type(value) is Tensor for value in inputs):
+        return list(inputs)
+    return tree_flatten((inputs, options))[0]
+
+
 class Reader:
     """Reads the loss of the user's forward pass off a tape."""
 
@@ -107,13 +114,12 @@ class Reader:
         self._tape, self._loss, self._objective = tape, loss, objective
         self._reached = modules_within(loss)
         self._echo_failures = 0
-        self._from_body = True
 
     def read(self, batch: Batch, *, is_before_step: bool) -> Reading:
         """The loss of the noted pass.
 
         Args:
-            batch: A copy of the batch of the loop's body as it was drawn.
+            batch: A copy of the batch of the loop's body as it was drawn; the loss may write to it.
             is_before_step: Whether the parameters still are those of the pass.
 
         Returns:
@@ -127,6 +133,7 @@ class Reader:
         tape = self._tape
         if tape.error is not None:
             raise RuntimeError("the forward pass could not be noted") from tape.error
+        versions = versions_of(batch)
         if tape.calls and self._echo_failures < _MAX_ECHOES:
             try:
                 return self._echoed(batch)
@@ -136,34 +143,35 @@ class Reader:
                     "inputs than the loop did. Let the loss do all that the loop does with a batch"
                 ) from None
             except Exception:
-                if not is_before_step:
+                if not is_before_step or versions_of(batch) != versions:
                     raise
                 self._echo_failures += all(call.is_intact for call in tape.calls)
         if not is_before_step:
             raise RuntimeError("the loss of each step cannot be read off the loop: the model's call was not seen")
-        state = tape.body_state if self._from_body or tape.pass_state is None else tape.pass_state
-        value = self._objective((Repeat(batch, state, tape.precision),)).value()
-        return Reading(torch.tensor(value, dtype=torch.float64), None, state)
+        value = self._objective((Repeat(batch, tape.body_state, tape.precision),)).value()
+        return Reading(torch.tensor(value, dtype=torch.float64), None, tape.body_state)
 
     def _echoed(self, batch: Batch) -> Reading:
-        """Try the randomness of the body's start, and that of the forward pass: the one that reproduces the inputs."""
+        """The loss on an echo, from the randomness at the start of the body: a loss may draw before it runs the model.
+
+        If something else drew in between, the pass began with another randomness than the body, which then counts.
+
+        Args:
+            batch: The batch; the loss may write to it.
+
+        Returns:
+            The loss.
+
+        Raises:
+            EchoError: If the loop wrote to the model's output.
+        """
         tape = self._tape
         if not all(call.is_intact for call in tape.calls):
             tape.clone_outputs()
             raise EchoError("the loop writes to the model's output")
-        for from_body in (self._from_body, not self._from_body):
-            state = tape.body_state if from_body else tape.pass_state
-            try:
-                value, echo = self._attempt(kept(batch), state, tape.precision)
-            except OtherInputsError:
-                if from_body is not self._from_body:
-                    raise
-                continue
-            # If something else drew in between, the pass began with another randomness than the body.
-            self._from_body = from_body and _is_at(echo.generator, tape.pass_state)
-            state = tape.body_state if self._from_body else tape.pass_state
-            return Reading(value, echo.doubt, state)
-        raise OtherInputsError
+        value, echo = self._attempt(batch, tape.body_state, tape.precision)
+        state = tape.body_state if _is_at(echo.generator, tape.pass_state) else tape.pass_state
+        return Reading(value, echo.doubt, state)
 
     def _attempt(self, batch: Batch, state: RandomState | None, precision: Precision) -> tuple[Tensor, _Echo]:
         """The loss on an echo."""
@@ -176,7 +184,7 @@ class Reader:
                     stack.enter_context(isolated((self._tape.model,)))
 
             stack.enter_context(isolated(self._reached) if self._reached else nullcontext())
-            stack.enter_context(randomness_kept(self._tape.generators))
+            stack.enter_context(randomness_kept(self._tape.generators, last=self._tape.body_state))
             if state is not None:
                 state.restore()
             echo = _Echo(self._tape.model, self._tape.calls, begin=begin)

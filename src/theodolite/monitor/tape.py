@@ -85,7 +85,7 @@ class Call:
 
 def _versions(output: Any) -> tuple[int, ...]:
     """How often each tensor of an output was changed in place."""
-    leaves = tree_flatten(output)[0]
+    leaves = [output] if type(output) is Tensor else tree_flatten(output)[0]
     return tuple(leaf._version for leaf in leaves if isinstance(leaf, Tensor) and not leaf.is_inference())
 
 
@@ -143,7 +143,7 @@ class Tape:
         """Begin to note a body of the loop."""
         self._attach()
         self.calls, self._given, self.error, self.pass_state = [], [], None, None
-        self.body_state = RandomState.capture(self.generators)
+        self.body_state = RandomState.capture(self.generators, last=self.body_state)
         self._is_running, self._is_noted = True, False
 
     def stop(self) -> None:
@@ -169,7 +169,7 @@ class Tape:
             return
         try:
             self._is_noted = True
-            self.pass_state = RandomState.capture(self.generators)
+            self.pass_state = RandomState.capture(self.generators, last=self.body_state)
             modes = {name: part.training for name, part in self._inner.named_modules()}
             enabled = torch.is_autocast_enabled(self._device)
             self.precision = Precision(self._device, enabled, torch.get_autocast_dtype(self._device), modes)
@@ -180,7 +180,7 @@ class Tape:
         if not self._is_running or not torch.is_grad_enabled() or _IS_MEASURING.get():
             return
         try:
-            taken = tree_map_only(Tensor, self._taken, output)
+            taken = self._taken(output) if type(output) is Tensor else tree_map_only(Tensor, self._taken, output)
             self.calls.append(Call(*self._given.pop(), taken, _versions(taken)))
         except Exception as error:  # noqa: BLE001 - never to be raised in the user's forward pass
             self.error = error

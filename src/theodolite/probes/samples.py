@@ -158,6 +158,12 @@ def leaves_of(batch: Batch) -> list[Any]:
     return found
 
 
+def versions_of(batch: Batch) -> tuple[int, ...]:
+    """How often each tensor of a batch was changed in place."""
+    leaves = leaves_of(batch)
+    return tuple(-1 if not isinstance(leaf, Tensor) or leaf.is_inference() else leaf._version for leaf in leaves)
+
+
 def kept(batch: Batch) -> Batch:
     """A copy of a batch that later changes in place cannot reach."""
     return mapped(batch, _copied)
