@@ -71,7 +71,7 @@ def evidence() -> Any:
     """A maker of evidence: healthy survey and a stalled history, with changes to the survey by keyword."""
 
     def make(*, fallen: float = 0.0, remedies: tuple[Remedy, ...] = (), **changes: Any) -> Evidence:
-        past = History(1000, estimate(2.3), estimate(0.5), estimate(fallen, 0.01))
+        past = History(1000, start=estimate(2.3), later=estimate(0.5), fallen=estimate(fallen, 0.01))
         return Evidence(past, replace(HEALTHY, **changes), remedies, 0.0)
 
     return make

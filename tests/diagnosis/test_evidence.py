@@ -60,3 +60,11 @@ def test_nonfinite_losses_are_counted_and_left_out() -> None:
     assert (past.nonfinite, past.first_nonfinite) == (2, 104)
     assert past.rise == pytest.approx(2.0)
     assert math.isfinite(past.fallen.value)
+
+
+def test_scatter_below_the_floor_still_has_a_trend() -> None:
+    """Blocks below the floor have no logarithm; a straight line through the excess takes over, with an honest error."""
+    noise = np.random.default_rng(1).normal(size=400)
+    fallen = history(losses(1.0 + 0.05 + 0.5 * noise), 400, floor=1.0).fallen
+    assert fallen.is_finite
+    assert abs(fallen.value) < 3 * fallen.error

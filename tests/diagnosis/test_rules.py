@@ -1,6 +1,7 @@
 """Each rule: present where its obstacle is, absent where it is not, undetermined where nobody looked."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -57,7 +58,7 @@ def test_missing_evidence_is_undetermined(obstacle: str) -> None:
 @pytest.mark.parametrize("obstacle", [name for name in OBSTACLES if name != "none"])
 def test_an_empty_survey_is_undetermined(obstacle: str) -> None:
     """A survey that ran out of time before it measured anything denies nothing."""
-    diagnosis = judge(Evidence(History(1000, estimate(2.3), estimate(2.3)), Survey(1000), (), 0.0))
+    diagnosis = judge(Evidence(History(1000, start=estimate(2.3), later=estimate(2.3)), Survey(1000), (), 0.0))
     assert diagnosis.findings[obstacle].verdict is Verdict.UNDETERMINED
     assert diagnosis.obstacle == "undetermined"
 
@@ -140,3 +141,22 @@ def test_a_slow_sure_fall_that_nothing_beats_is_progress(evidence: Any) -> None:
     assert judge(evidence(fallen=0.05, **well)).obstacle == "none"
     assert judge(evidence(fallen=0.05, **well | {"what_ifs": moves(0.2, 0.001)})).obstacle == "undetermined"
     assert judge(evidence(fallen=0.01, **well)).obstacle != "none"
+
+
+def test_a_loss_above_its_start_is_no_progress(evidence: Any) -> None:
+    """However fast it comes down from a spike."""
+    diagnosis = judge(evidence(fallen=0.5, loss=estimate(30.0, 0.1)))
+    assert diagnosis.findings["none"].verdict is Verdict.ABSENT
+
+
+def test_a_trend_that_the_survey_denies_is_unsure(evidence: Any) -> None:
+    """Losses of single examples scatter widely: where the survey's loss has not fallen, their trend is not believed."""
+    well = evidence(fallen=0.3)
+    denied = replace(well, history=replace(well.history, earlier=estimate(0.3)))
+    assert judge(denied).findings["none"].verdict is not Verdict.PRESENT
+
+
+def test_a_null_direction_revives_nothing(evidence: Any) -> None:
+    """An eigenvalue of zero has any direction for its own: dead units stay dead."""
+    flat = PLANTED["dead_units"] | {"revived": 0.9, "smallest": estimate(-1e-11, 1e-7)}
+    assert judge(evidence(**flat)).obstacle == "dead_units"

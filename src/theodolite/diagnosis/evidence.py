@@ -11,8 +11,8 @@ from theodolite.records import MISSING, Estimate, Remedy, Run, Series, Status, S
 _BLOCKS = 12
 """The trend comes from so many blocks: successive losses of one run are not independent, blocks nearly are."""
 
-AT_FLOOR = 0.01
-"""A loss is at its floor when a hundredth of its first excess is left."""
+AT_FLOOR, NEAR_FLOOR = 0.01, 0.1
+"""A loss is at its floor when a hundredth of its first excess is left, and may be there when a tenth is."""
 
 FEWEST_LOSSES = 3 * _BLOCKS
 """With fewer recorded losses the blocks are too short to tell a trend from scatter."""
@@ -25,6 +25,7 @@ class History:
     Attributes:
         steps: Optimizer steps of the run.
         start: Mean training loss over the first hundredth of the run.
+        earlier: Mean training loss over the second quarter.
         later: Mean training loss over the last quarter.
         fallen: Share of the excess over the floor that falls while the age of the run doubles, from a straight line
             through the logarithms of excess and step over the last three quarters.
@@ -35,6 +36,7 @@ class History:
 
     steps: int
     start: Estimate = MISSING
+    earlier: Estimate = MISSING
     later: Estimate = MISSING
     fallen: Estimate = MISSING
     nonfinite: int = 0
@@ -66,10 +68,30 @@ class Evidence:
 
     @property
     def is_at_floor(self) -> bool:
-        """Whether what is left of the excess is at most a hundredth of the first one, within the error of the loss."""
+        """Whether at most a hundredth of the first excess is left.
+
+        Where a tenth is left it may be that hundredth: then the survey's loss, or the mean of the last quarter, decides
+        within two of its errors.
+        """
+        least = max(0.0, AT_FLOOR * self.initial_excess)
+        if self.excess <= least or not self.excess <= NEAR_FLOOR * self.initial_excess:
+            return self.excess <= least
+        losses = [self.history.later] + ([self.survey.loss] if self.survey is not None else [])
+        return any(loss.value - 2 * loss.error - self.floor <= least for loss in losses)
+
+    @property
+    def is_above_start(self) -> bool:
+        """Whether the loss stands above where it started, beyond two errors of both."""
         loss = self.survey.loss if self.survey is not None and self.survey.loss.is_finite else self.history.later
-        error = loss.error if math.isfinite(loss.error) else 0.0
-        return self.excess - error <= max(0.0, AT_FLOOR * self.initial_excess)
+        errors = [e.error if math.isfinite(e.error) else 0.0 for e in (loss, self.history.start)]
+        return self.excess - self.initial_excess > 2 * math.hypot(*errors)
+
+    @property
+    def is_confirmed(self) -> bool:
+        """Whether the survey's loss bears out that the recorded losses fell; True where nobody looked."""
+        if self.survey is None or not (self.survey.loss.is_finite and self.history.earlier.is_finite):
+            return True
+        return self.excess - self.survey.loss.error <= self.history.earlier.value - self.floor
 
     @property
     def projected(self) -> Estimate:
@@ -135,9 +157,10 @@ def history(losses: Series, steps: int, floor: float) -> History:
     start = Estimate.mean_of(values[: max(1, values.size // 100)])
     if values.size < FEWEST_LOSSES:
         return replace(seen, start=start)
+    earlier = Estimate.mean_of(values[(at > 0.25 * at[-1]) & (at <= 0.5 * at[-1])])
     later = Estimate.mean_of(values[at > 0.75 * at[-1]])
     fallen = _fallen(at.astype(np.float64), values - floor)
-    return replace(seen, start=start, later=later, fallen=fallen)
+    return replace(seen, start=start, earlier=earlier, later=later, fallen=fallen)
 
 
 def _fallen(steps: Float[np.ndarray, "points"], excess: Float[np.ndarray, "points"]) -> Estimate:
@@ -146,22 +169,36 @@ def _fallen(steps: Float[np.ndarray, "points"], excess: Float[np.ndarray, "point
     Blocks hold equally many losses, from a quarter of the run to its end, so that they scatter and weigh alike.
 
     Returns:
-        The share; missing if there are too few losses for the blocks, or a block lies at or below the floor.
+        The share; missing if there are too few losses for the blocks, or their mean is not above the floor.
     """
     old = steps > steps[-1] / 4
     if old.sum() < _BLOCKS:
         return MISSING
     blocks = zip(np.array_split(steps[old], _BLOCKS), np.array_split(excess[old], _BLOCKS), strict=True)
     means = [(float(np.log(at).mean()), float(heights.mean())) for at, heights in blocks]
-    if any(height <= 0 for _, height in means):
-        return MISSING
     x, y = np.array(means).T
-    x, y = x - x.mean(), np.log(y)
-    slope = float(x @ y / (x @ x))
-    residual = y - y.mean() - slope * x
-    error = math.sqrt(float(residual @ residual) / (len(y) - 2) / float(x @ x))
+    x = x - x.mean()
+    if (y <= 0).any():
+        return _fallen_straight(x, y)
+    slope, error = _line(x, np.log(y))
     left = 2.0**slope
     return Estimate(1 - left, math.log(2) * left * error, len(y))
+
+
+def _fallen_straight(x: Float[np.ndarray, "blocks"], y: Float[np.ndarray, "blocks"]) -> Estimate:
+    """The same from a line through the excess itself, which scatter may take below the floor."""
+    if not y.mean() > 0:
+        return MISSING
+    slope, error = _line(x, y)
+    scale = math.log(2) / float(y.mean())
+    return Estimate(-slope * scale, error * scale, len(y))
+
+
+def _line(x: Float[np.ndarray, "blocks"], y: Float[np.ndarray, "blocks"]) -> tuple[float, float]:
+    """Slope of the straight line through points with centred x, and its standard error."""
+    slope = float(x @ y / (x @ x))
+    residual = y - y.mean() - slope * x
+    return slope, math.sqrt(float(residual @ residual) / (len(y) - 2) / float(x @ x))
 
 
 def _rise(before: Float[np.ndarray, "points"]) -> float:

@@ -82,4 +82,9 @@ def is_noisy(survey: Survey) -> bool:
 
 def is_severed(survey: Survey) -> bool:
     """Whether a layer hands on next to nothing, and second order does not bring it back."""
-    return survey.dead_worst >= SEVERED and not survey.revived > REVIVED
+    return survey.dead_worst >= SEVERED and not is_revived(survey)
+
+
+def is_revived(survey: Survey) -> bool:
+    """Whether parameters without a gradient have a part in a direction whose curvature is surely negative."""
+    return survey.smallest.is_below(0.0, 1.0) and survey.revived > REVIVED

@@ -4,13 +4,21 @@ import math
 from typing import Any
 
 from theodolite.diagnosis.evidence import Evidence
-from theodolite.diagnosis.rules.parts import NO_SURVEY, NOTHING, best_move, best_of, found, is_severed, usable
+from theodolite.diagnosis.rules.parts import (
+    NO_SURVEY,
+    NOTHING,
+    best_move,
+    best_of,
+    found,
+    is_revived,
+    is_severed,
+    usable,
+)
 from theodolite.diagnosis.rules.thresholds import (
     ALIVE,
     CRITICAL,
     DEAD,
     NOTHING_LEFT,
-    REVIVED,
     SEVERED,
     SLIGHT,
     VANISHING,
@@ -184,7 +192,7 @@ def judge_dead_units(evidence: Evidence) -> Finding:
         "statistic": Estimate(survey.dead_worst, 0.0, survey.examples),
         "effect": Estimate(1.0 if survey.dead_worst >= SEVERED else survey.dead_fraction / 2, math.nan),
     }
-    if survey.revived > REVIVED and survey.dead_worst >= DEAD:
+    if is_revived(survey) and survey.dead_worst >= DEAD:
         why = f"{says[0]}, but not lost: the most negative curvature brings them back"
         return found(_DEAD_UNITS, False, evidence=(why, *says[1:]), **measured)
     if ALIVE < survey.dead_worst < DEAD:

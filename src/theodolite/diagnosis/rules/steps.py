@@ -80,8 +80,9 @@ def judge_none(evidence: Evidence) -> Finding:
         The finding.
     """
     past = evidence.history
-    if is_diverged(evidence.survey, past):
-        return found(_NONE, False, evidence=("the loss is not finite any more",))
+    if is_diverged(evidence.survey, past) or evidence.is_above_start:
+        why = "the loss stands above where it started" if evidence.is_above_start else "the loss is not finite any more"
+        return found(_NONE, False, statistic=past.fallen, evidence=(why,))
     if evidence.is_at_floor:
         left = evidence.excess / evidence.initial_excess if evidence.initial_excess > 0 else 0.0
         why = f"the loss is at its floor: {percent(left)} of its first excess is left"
@@ -91,7 +92,7 @@ def judge_none(evidence: Evidence) -> Finding:
         return _NONE
     source = "falls" if past.fallen.is_finite else "would fall, by plain steps on a branch,"
     why = f"the excess loss {source} by {percent(fallen.value)} ± {percent(fallen.error)} while the age doubles"
-    if fallen.is_above(USEFUL_FALL, 1.0) and fallen.is_above(0.0):
+    if fallen.is_above(USEFUL_FALL, 1.0) and fallen.is_above(0.0) and evidence.is_confirmed:
         return found(_NONE, True, statistic=fallen, evidence=(why,))
     if fallen.is_above(SLOW_FALL) and _nothing_gains_more(evidence):
         slow = f"{why}, slowly, and nothing that was tried gains a twentieth of it"

@@ -50,5 +50,5 @@ REVIVED = 0.1
 SEVERED = 0.95
 """A layer with so many dead units hands on next to nothing."""
 
-VANISHING = 1e-4
-"""Gradient scales of layers differ by one or two decades in healthy nets; four decades mean that depth kills them."""
+VANISHING = 1e-3
+"""Gradient scales of layers differ by one or two decades in healthy nets; three mean that depth kills them."""
