@@ -54,8 +54,9 @@ class Estimate:
             return cls(float(sample.mean()), error, int(sample.size))
 
     def __str__(self) -> str:
-        """Value ± error, in four and two significant digits."""
-        return f"{self.value:.4g} ± {self.error:.2g}" if math.isfinite(self.error) else f"{self.value:.4g}"
+        """Value ± error, in four and two significant digits; an exact or unknown error is not written."""
+        is_shown = math.isfinite(self.error) and self.error > 0
+        return f"{self.value:.4g} ± {self.error:.2g}" if is_shown else f"{self.value:.4g}"
 
 
 MISSING = Estimate(math.nan, math.nan, 0)

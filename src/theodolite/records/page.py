@@ -174,7 +174,7 @@ def text_page(diagnosis: Judged) -> str:
     parts += ["", "Evidence", *lines] if lines else []
     if diagnosis.secondary:
         parts += ["", _wrap("Also present: " + ", ".join(map(plain, diagnosis.secondary)) + ".")]
-    parts += ["", "Findings", *(_finding_line(finding) for finding in findings)] if findings else []
+    parts += ["", "Findings", *_finding_lines(findings)] if findings else []
     tried = [_remedy_line(remedy) for remedy in diagnosis.remedies]
     parts += ["", "Tried on branches of this run (gain in loss over the plain continuation)", *tried] if tried else []
     parts += ["", *(_wrap(f"Note: {note}", "  ") for note in diagnosis.notes)] if diagnosis.notes else []
@@ -191,6 +191,22 @@ def compared(finding: Found) -> str:
         return ""
     against = f"  (threshold {finding.threshold:.3g})" if math.isfinite(finding.threshold) else ""
     return f"{finding.statistic}{against}"
+
+
+def _finding_lines(findings: list[Found]) -> list[str]:
+    """A line for each finding; those that miss the same thing share one, at the end."""
+    groups: dict[str, list[Found]] = {}
+    for finding in findings:
+        groups.setdefault(finding.missing or finding.obstacle, []).append(finding)
+    alone = [_finding_line(group[0]) for group in groups.values() if len(group) == 1]
+    shared = [_shared_line(group) for group in groups.values() if len(group) > 1]
+    return [*alone, *shared]
+
+
+def _shared_line(findings: list[Found]) -> str:
+    names = ", ".join(plain(finding.obstacle) for finding in findings)
+    line = f"{SYMBOLS[findings[0].verdict]} {findings[0].verdict}: {names}; missing: {findings[0].missing}"
+    return fill(line, _WIDTH, initial_indent="  ", subsequent_indent="    ")
 
 
 def _finding_line(finding: Found) -> str:
