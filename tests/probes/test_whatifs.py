@@ -15,7 +15,7 @@ from theodolite.records import Estimate
 def both(function: object, start: Tensor) -> Split:
     """A function that proposes and judges itself: exact."""
     objective = Objective.from_function(function, start)  # type: ignore[arg-type]
-    return Split(objective, objective, True)
+    return Split(objective, objective, objective, True)
 
 
 def quadratic(*curvatures: float) -> tuple[Split, Tensor]:
@@ -67,8 +67,10 @@ def test_gains_are_judged_by_examples_that_did_not_propose() -> None:
     first = Objective.from_function(lambda x: ((x - 1) ** 2).sum(), torch.zeros(1))
     second = Objective.from_function(lambda x: ((x + 1) ** 2).sum(), torch.zeros(1))
     move = torch.ones(1)
-    honest = best_along(Split(first, second, False), torch.zeros(1), move, name="x", model=(-2.0, 2.0), reach=0.1)
-    biased = best_along(Split(first, first, False), torch.zeros(1), move, name="x", model=(-2.0, 2.0), reach=0.1)
+    honest = best_along(
+        Split(first, second, second, False), torch.zeros(1), move, name="x", model=(-2.0, 2.0), reach=0.1
+    )
+    biased = best_along(Split(first, first, first, False), torch.zeros(1), move, name="x", model=(-2.0, 2.0), reach=0.1)
     assert honest.gain.value < 0 < biased.gain.value
 
 

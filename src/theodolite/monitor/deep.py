@@ -41,7 +41,7 @@ def deep_look(observer: Observer, seconds: float) -> Iterator[Any]:
             trials = try_remedies(ground, found, _REMEDY_SHARE * seconds)
         if observer.start_point is not None and observer.step > 0:
             with clock.part("the line from start to end"):
-                path = line(ground.split.second, observer.start_point, ground.theta, points=33)
+                path = line(ground.split.whole, observer.start_point, ground.theta, points=33)
     yield trials
     if path is not None:
         yield path
@@ -61,14 +61,13 @@ def _ground(observer: Observer, clock: Clock, seconds: float) -> Ground:
         clock.notes.append(f"{kept} of {len(sample)} held batches were used: more would have taken too long")
         split = split_sample(bench, sample[:kept], precision, is_whole=False)
         share, sample = share * len(sample) / kept, sample[:kept]
-    proposing = sample if split.is_exact else sample[0::2]
     return Ground(
         bench=bench,
         optimizer=observer.optimizer,
         theta=bench.params.point(),
         step=observer.step,
         split=split,
-        batches=tuple(Repeat(batch, None, precision) for batch in proposing),
+        batches=tuple(Repeat(batch, None, precision) for batch in sample),
         precision=precision,
         clock=clock,
         effort=min(1.0, share),

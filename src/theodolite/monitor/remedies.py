@@ -40,13 +40,13 @@ def try_remedies(ground: Ground, surveyed: Surveyed, seconds: float) -> Trials:
     Returns:
         The cures by their gain, best first; empty if the loss is not finite here.
 
-    Cost: (cures + 1) × seeds × steps training steps, and one look at the judging half for each branch.
+    Cost: (cures + 1) × seeds × steps training steps, and one look at the held examples for each branch.
     """
     if surveyed.record.status is Status.NONFINITE:
         return Trials()
     cures = _cures(ground, surveyed)
     steps = _affordable(ground, cures, seconds)
-    base = ground.split.second.value(ground.theta)
+    base = ground.split.whole.value(ground.theta)
     plain = [_continued(ground, _Cure("plain", _nothing), steps, seed) for seed in range(SEEDS)]
     fallen = Estimate.mean_of([base - loss for loss in plain])
     remedies = []
@@ -91,11 +91,11 @@ def _affordable(ground: Ground, cures: Sequence[_Cure], seconds: float) -> int:
 
 
 def _continued(ground: Ground, cure: _Cure, steps: int, seed: int) -> float:
-    """J on the judging half after going on for some steps."""
+    """J of the held examples after going on for some steps."""
     branch = ground.branch()
     cure.prepare(branch)
     order = ground.order(seed)
     for index in range(steps):
         branch.step(list(islice(order, cure.batches)), seed * 1_000_003 + index)
     theta = branch.params.point()
-    return ground.split.second.value(theta) if bool(torch.isfinite(theta).all()) else math.nan
+    return ground.split.whole.value(theta) if bool(torch.isfinite(theta).all()) else math.nan

@@ -24,7 +24,7 @@ from theodolite.probes.noise import noise_scale
 from theodolite.probes.progress import progress
 from theodolite.probes.samples import regrouped, weighted_mean
 from theodolite.probes.units import dead_units, layer_norms
-from theodolite.probes.whatifs import Split, best_along, pooled, ratio, rescaled, unit
+from theodolite.probes.whatifs import Split, best_along, gain, pooled, ratio, rescaled, unit
 from theodolite.records import Estimate, Progress, Status, Survey, WhatIf
 
 _LOG = logging.getLogger(__name__)
@@ -36,8 +36,8 @@ _RESCALED_STEPS = 4
 _EIGEN_PRODUCTS, _FEWEST_EIGEN = 80, 12
 _KRYLOV_PRODUCTS, _FEWEST_KRYLOV = 20, 6
 
-COST = 500.0
-"""A whole survey takes about so many gradients of one half of the sample: 100 products, 16 budgets, 130 evaluations."""
+COST = 700.0
+"""A whole survey takes about so many gradients of one half of the sample: 100 products, 32 budgets, 180 evaluations."""
 
 _FAR = 3.0
 """Flat means flat over three times the reach: within a tenth of the weights even a wide bowl looks flat."""
@@ -80,7 +80,7 @@ class Ground:
         theta: The point, shape (n,).
         step: The optimizer step.
         split: The held examples in two halves.
-        batches: Batches as the run sees them, of the proposing half.
+        batches: The held batches as the run sees them.
         precision: Autocast state of the run.
         clock: Time that is left.
         effort: Share of the whole survey that the time is expected to allow, in (0, 1].
@@ -130,11 +130,12 @@ def split_sample(bench: Bench, sample: Sequence[Batch], precision: Precision, *,
     """
     if len(sample) == 1 and is_whole:
         whole = bench.objective(list(sample), precision)
-        return Split(whole, whole, True)
+        return Split(whole, whole, whole, True)
     batches = list(sample) if len(sample) > 1 else regrouped(sample, bench.model, groups=2)
     halves = (batches[0::2], batches[1::2] or batches)
-    first, second = (bench.objective(regrouped(half, bench.model), precision) for half in halves)
-    return Split(first, second, False)
+    groups = [regrouped(half, bench.model) for half in halves]
+    first, second, whole = (bench.objective(part, precision) for part in (*groups, [*groups[0], *groups[1]]))
+    return Split(first, second, whole, False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,7 +156,7 @@ def survey(ground: Ground) -> Surveyed:
         The survey; what could not be measured is missing in it and told in its notes.
     """
     split, theta = ground.split, ground.theta
-    loss = weighted_mean(*split.second.batch_values(theta))
+    loss = weighted_mean(*split.whole.batch_values(theta))
     gradient = split.first.gradient(theta)
     examples = sum(count_examples(item.batch) for item in ground.batches)
     found = Survey(
@@ -240,19 +241,19 @@ def _escapes(ground: Ground, gradient: Tensor, lowest: Tensor, *, bottom: float,
     kick = unit(noise.to(lowest))
     assert kick is not None
     here = ground.split.second.batch_values(ground.theta)
-    gain = ground.split.gain(here, ground.theta + escape.length * kick)
-    return [escape, WhatIf("random kick", gain, escape.length)]
+    kicked = gain(ground.split.second, here, ground.theta + escape.length * kick)
+    return [escape, WhatIf("random kick", kicked, escape.length)]
 
 
 def _noise(ground: Ground, gradient: Tensor) -> dict[str, Any]:
-    """Gradient noise scale over the groups of the proposing half."""
+    """Gradient noise scale over groups of the held examples."""
     most = max(3, _GRADIENT_BYTES // (gradient.nbytes or 1))
     groups = ground.bench.objective(_groups(ground)[:most], ground.precision)
     return {"noise_scale": noise_scale(groups, ground.theta)}
 
 
 def _groups(ground: Ground) -> list[Batch]:
-    """The proposing examples in groups, also where the run has them in one batch."""
+    """The held examples in groups, also where the run has them in one batch."""
     return regrouped([item.batch for item in ground.batches], ground.bench.model)
 
 
@@ -324,7 +325,7 @@ def _follow(ground: Ground, branch: Branch, item: Repeat, seed: int) -> _Followe
     state = branch.step([item], seed)
     after = branch.params.point()
     own: Objective = ground.bench.repeat((Repeat(item.batch, state, item.precision),))
-    budget = progress(own, ground.split.second, before, after)
+    budget = progress(own, ground.split.whole, before, after)
     return _Followed(before, after - before, budget, own.value(before) - own.value(after))
 
 

@@ -26,20 +26,34 @@ class Split:
 
     Attributes:
         first: Proposes directions and lengths.
-        second: Judges gains.
+        second: Judges what they gain.
+        whole: Both together: judges steps of the run itself, which trains on all of them.
         is_exact: Whether both are all the data there is; gains are then exact to rounding.
     """
 
     first: Objective
     second: Objective
+    whole: Objective
     is_exact: bool
 
-    def gain(self, here: tuple[np.ndarray, np.ndarray], there: Tensor) -> Estimate:
-        """Gain on the judging half of going to a point, given its batch values here."""
-        counts, before = here
-        _, after = self.second.batch_values(there)
-        rounding = rounding_of(float(np.abs(before).mean()), self.second.dtype)
-        return weighted_mean(counts, before - after, rounding=rounding)
+
+def gain(judge: Objective, here: tuple[np.ndarray, np.ndarray], there: Tensor) -> Estimate:
+    """Gain of going to a point.
+
+    Args:
+        judge: J of the examples that judge.
+        here: Their batch values at the point one comes from.
+        there: The point one goes to, shape (n,).
+
+    Returns:
+        J here minus J there, with its error over batches and its rounding.
+
+    Cost: one forward pass over the judging examples.
+    """
+    counts, before = here
+    _, after = judge.batch_values(there)
+    rounding = rounding_of(float(np.abs(before).mean()), judge.dtype)
+    return weighted_mean(counts, before - after, rounding=rounding)
 
 
 def best_along(
@@ -87,11 +101,11 @@ def best_along(
     if best == 0.0:
         return WhatIf(name, Estimate(0.0, slack), 0.0, 0.0)
     predicted = -slope * best - bend * best**2 / 2
-    return WhatIf(name, split.gain(here, theta + best * move), best, predicted)
+    return WhatIf(name, gain(split.second, here, theta + best * move), best, predicted)
 
 
 def rescaled(split: Split, steps: Sequence[tuple[Tensor, Tensor]], slope: Estimate) -> Rescaled:
-    """The same steps, longer and shorter, judged on examples that they were not made from.
+    """The same steps, longer and shorter, judged on all held examples.
 
     Args:
         split: The held examples.
@@ -101,12 +115,12 @@ def rescaled(split: Split, steps: Sequence[tuple[Tensor, Tensor]], slope: Estima
     Returns:
         Mean gains by factor, with errors over steps and examples; factors beyond a loss that is not finite are NaN.
 
-    Cost: 12 forward passes over the judging half a step.
+    Cost: 13 forward passes over the held examples a step.
     """
     gains: list[list[Estimate]] = []
     for theta, delta in steps:
-        here = split.second.batch_values(theta)
-        gains.append([split.gain(here, theta + factor * delta) for factor in FACTORS])
+        here = split.whole.batch_values(theta)
+        gains.append([gain(split.whole, here, theta + factor * delta) for factor in FACTORS])
     return Rescaled(FACTORS, tuple(pooled([row[i] for row in gains]) for i in range(len(FACTORS))), slope)
 
 

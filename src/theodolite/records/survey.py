@@ -30,7 +30,7 @@ class Rescaled:
 
     Attributes:
         factors: By how much the steps were scaled, ascending.
-        gains: Mean gain at each factor, on examples outside the step's own batch, in loss.
+        gains: Mean gain at each factor, in loss.
         slope: Mean of −G·Δθ, the gain a factor 1 would bring if J were straight.
     """
 
@@ -47,15 +47,15 @@ class Rescaled:
 class Survey:
     """Everything local that was measured at one point θ of a run.
 
-    Gains are cross-validated: a direction and its length come from one half of the held examples, its gain is
-    measured on the other. Where the run always sees one and the same batch, both halves are that batch and errors are
-    rounding only.
+    Moves are cross-validated: a direction and its length come from one half of the held examples, its gain is measured
+    on the other. Steps of the run itself, which trains on all of them, are judged on all of them. Where the run always
+    sees one and the same batch, both halves are that batch and errors are rounding only.
 
     Attributes:
         step: The optimizer step.
         status: NONFINITE if J or its gradient is not finite here; nothing else is then measured.
         examples: Number of held examples.
-        loss: J on the held-out half.
+        loss: J of the held examples.
         param_norm: ‖θ‖.
         grad_norm: ‖G‖ on the first half.
         noise_scale: Gradient noise scale, in examples.
