@@ -97,3 +97,23 @@ def test_no_random_state_moves() -> None:
     state = torch.get_rng_state()
     branch.step(items[:1], seed=3)
     assert torch.equal(state, torch.get_rng_state())
+
+
+def test_modules_that_the_loss_reaches_are_left_alone() -> None:
+    """A generator's branch runs a discriminator with BatchNorm: its statistics and gradients stay as they are."""
+    model, optimizer, items = training("sgd")
+    judge = nn.Sequential(nn.Linear(2, 4), nn.BatchNorm1d(4), nn.Linear(4, 1))
+    judge(torch.randn(8, 2)).sum().backward()
+    before = copy.deepcopy(judge.state_dict())
+    grads = [p.grad.clone() for p in judge.parameters() if p.grad is not None]
+    branch = Branch(
+        model,
+        optimizer,
+        lambda m, b: nn.functional.softplus(-judge(m(b))).mean(),
+        [n for n, _ in model.named_parameters()],
+    )
+    start = branch.params.point()
+    branch.step(items, seed=0)
+    assert not torch.equal(start, branch.params.point())
+    assert all(torch.equal(before[key], value) for key, value in judge.state_dict().items())
+    assert all(torch.equal(a, p.grad) for a, p in zip(grads, judge.parameters(), strict=True) if p.grad is not None)

@@ -10,12 +10,16 @@ from torch import Tensor, nn
 
 from theodolite.monitor.tape import Repeat
 from theodolite.objective import Params, trainable
-from theodolite.objective.isolation import RandomState, pin_randomness, randomness_kept
+from theodolite.objective.capture import modules_within
+from theodolite.objective.isolation import RandomState, isolated, pin_randomness, randomness_kept
 from theodolite.objective.sources import LossFunction
 
 
 class Branch:
     """A copy of a model and its optimizer that trains by itself.
+
+    Modules that only the loss reaches (a discriminator, a teacher, the watched model itself) are run but left as they
+    are: their buffers, attributes and gradients are brought back after every step.
 
     Limits: what the user's loop does beside the plain step (clipping, schedules, averaging) is not repeated.
     """
@@ -28,6 +32,7 @@ class Branch:
         self.model: nn.Module = copy.deepcopy(model, memo)
         self.optimizer = _copied(optimizer, memo)
         self._loss = loss
+        self._bystanders = modules_within(loss)
         self.params: Params = trainable(self.model, names)
 
     def scale_step(self, factor: float) -> None:
@@ -51,7 +56,8 @@ class Branch:
         Returns:
             The random state under which each batch was run.
         """
-        with randomness_kept(), torch.enable_grad():
+        others = [tensor for module in self._bystanders for tensor in module.parameters()]
+        with randomness_kept(), isolated(self._bystanders, others), torch.enable_grad():
             pin_randomness(seed)
             state = RandomState.capture()
 
