@@ -78,7 +78,7 @@ def test_rescaled_steps_follow_the_parabola() -> None:
     """A step of a tenth of the best length gains αs − α²b/2 at factor α."""
     split, theta = quadratic(2.0)
     delta = torch.full((1,), -0.1, dtype=torch.float64)
-    found = rescaled(split, [(theta, delta)], Estimate(0.2, 0.0))
+    found = rescaled([(split.whole, theta, delta)], Estimate(0.2, 0.0))
     expected = [0.2 * factor - 0.5 * factor**2 * 0.02 for factor in FACTORS]
     assert [gain.value for gain in found.gains] == pytest.approx(expected, rel=1e-9)
     assert found.at(10.0).value == max(gain.value for gain in found.gains)

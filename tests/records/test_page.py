@@ -21,7 +21,7 @@ def test_the_terminal_page_has_verdict_evidence_findings_and_remedies():
     assert lines[0] == "THE GRADIENT IS MOSTLY NOISE  (gradient_noise)"
     assert lines[1] == "70 % sure, not yet calibrated on known problems"
     assert "- Noise takes 78 ± 4 % of the promise over the last quarter." in lines
-    assert any(line.startswith("  ● gradient noise") and "0.78 ± 0.04  (threshold 0.5)" in line for line in lines)
+    assert any(line.startswith("  ● gradient noise") and "0.78 ± 0.04  (needs > 0.5)" in line for line in lines)
     together = " ".join(text.split())
     assert together.count("missing: No rule judges this yet.") == 1  # said once of all that miss the same
     assert any(line.startswith("  ? undetermined: ") for line in lines)

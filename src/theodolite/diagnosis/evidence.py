@@ -6,13 +6,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Float
 
-from theodolite.records import MISSING, Estimate, Remedy, Run, Series, Status, Survey, Trials
+from theodolite.records import MISSING, Estimate, Line, Remedy, Run, Series, Status, Survey, Trials
 
 _BLOCKS = 12
 """The trend comes from so many blocks: successive losses of one run are not independent, blocks nearly are."""
 
-AT_FLOOR, NEAR_FLOOR = 0.01, 0.1
-"""A loss is at its floor when a hundredth of its first excess is left, and may be there when a tenth is."""
+AT_FLOOR, NEAR_FLOOR = 0.01, 0.03
+"""A loss is at its floor when a hundredth of its first excess is left, and may be there when three are."""
 
 FEWEST_LOSSES = 3 * _BLOCKS
 """With fewer recorded losses the blocks are too short to tell a trend from scatter."""
@@ -24,7 +24,8 @@ class History:
 
     Attributes:
         steps: Optimizer steps of the run.
-        start: Mean training loss over the first hundredth of the run.
+        start: J at the first point of the run, where the line from start to end was measured; else the mean training
+            loss over the first hundredth.
         earlier: Mean training loss over the second quarter.
         later: Mean training loss over the last quarter.
         fallen: Share of the excess over the floor that falls while the age of the run doubles, from a straight line
@@ -70,8 +71,8 @@ class Evidence:
     def is_at_floor(self) -> bool:
         """Whether at most a hundredth of the first excess is left.
 
-        Where a tenth is left it may be that hundredth: then the survey's loss, or the mean of the last quarter, decides
-        within two of its errors.
+        Where three hundredths are left it may be that hundredth: then the survey's loss, or the mean of the last
+        quarter, decides within two of its errors.
         """
         least = max(0.0, AT_FLOOR * self.initial_excess)
         if self.excess <= least or not self.excess <= NEAR_FLOOR * self.initial_excess:
@@ -83,8 +84,8 @@ class Evidence:
     def is_above_start(self) -> bool:
         """Whether the loss stands above where it started, beyond two errors of both."""
         loss = self.survey.loss if self.survey is not None and self.survey.loss.is_finite else self.history.later
-        errors = [e.error if math.isfinite(e.error) else 0.0 for e in (loss, self.history.start)]
-        return self.excess - self.initial_excess > 2 * math.hypot(*errors)
+        error = math.hypot(loss.error, self.history.start.error)
+        return math.isfinite(error) and self.excess - self.initial_excess > 2 * error
 
     @property
     def is_confirmed(self) -> bool:
@@ -132,7 +133,14 @@ def gather(run: Run) -> Evidence:
     floor = float(run.metadata.get("floor") or 0.0)
     trials: Trials | None = run.result("Trials")
     remedies = trials.remedies if trials is not None else ()
-    return Evidence(history(run.series("loss"), run.num_steps, floor), run.result("Survey"), remedies, floor)
+    past = history(run.series("loss"), run.num_steps, floor)
+    path: Line | None = run.result("Line")
+    if path is not None and (path.positions == 0).any():
+        at = int(np.flatnonzero(path.positions == 0)[0])
+        error = float(path.errors[at])
+        start = Estimate(float(path.losses[at]), error if math.isfinite(error) else 0.0)
+        past = replace(past, start=start) if start.is_finite else past
+    return Evidence(past, run.result("Survey"), remedies, floor)
 
 
 def history(losses: Series, steps: int, floor: float) -> History:

@@ -1,11 +1,12 @@
 """Which obstacle is it? All rules are heard; the one whose removal would gain most is named."""
 
 import math
+from pathlib import Path
 
 from theodolite.diagnosis.evidence import Evidence, gather
 from theodolite.diagnosis.rules import RULES
 from theodolite.diagnosis.words import summary
-from theodolite.records import OBSTACLES, UNDETERMINED, Diagnosis, Finding, Findings, Run, Verdict
+from theodolite.records import OBSTACLES, UNDETERMINED, Diagnosis, Finding, Findings, Remedy, Run, Verdict
 
 _SCORES = {Verdict.PRESENT: 1.0, Verdict.UNDETERMINED: 0.1, Verdict.ABSENT: 0.01}
 _NAMED = 4.0
@@ -15,11 +16,11 @@ _TIES = ("step_too_large", "dead_units", "saddle_point", "gradient_noise", "step
 """Where effects are equal or unknown, the more specific obstacle goes first."""
 
 
-def diagnose(run: Run) -> Diagnosis:
+def diagnose(run: Run | str | Path) -> Diagnosis:
     """Which obstacle slows a recorded training, from its record alone.
 
     Args:
-        run: The run. Its survey, where ``Monitor.diagnose`` has made one, and its series are the evidence.
+        run: The run, or its folder. Its series are the evidence, and its survey where ``Monitor.diagnose`` made one.
 
     Returns:
         The diagnosis; "undetermined" where evidence is missing or weak.
@@ -29,7 +30,8 @@ def diagnose(run: Run) -> Diagnosis:
 
     Cost: reads the series once; no model is run.
     """
-    return judge(gather(run), run=str(run.path))
+    opened = run if isinstance(run, Run) else Run(run)
+    return judge(gather(opened), run=str(opened.path))
 
 
 def judge(evidence: Evidence, *, run: str = "") -> Diagnosis:
@@ -59,7 +61,7 @@ def judge(evidence: Evidence, *, run: str = "") -> Diagnosis:
         probabilities=_probabilities(findings, obstacle),
         findings=findings,
         remedies=evidence.remedies,
-        summary=summary(obstacle, named, others),
+        summary=summary(obstacle, named, others, _helpful(evidence) if obstacle == "none" else None),
         secondary=others,
         calibrated=False,
         run=run,
@@ -78,6 +80,12 @@ def _rank(finding: Finding) -> tuple[float, int]:
     """Greatest effect first, then the more specific."""
     effect = finding.effect.value if finding.effect.is_finite else 0.0
     return -round(effect, 3), _TIES.index(finding.obstacle) if finding.obstacle in _TIES else len(_TIES)
+
+
+def _helpful(evidence: Evidence) -> Remedy | None:
+    """The cure that helped most and as much again as the plain continuation, if there is one."""
+    helped = [remedy for remedy in evidence.remedies if remedy.helped and remedy.gain.value > remedy.baseline.value]
+    return max(helped, key=lambda remedy: remedy.gain.value, default=None)
 
 
 def _is_told_by_survey(finding: Finding) -> bool:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from theodolite.records import Estimate, Finding
+from theodolite.records import Estimate, Finding, Remedy
 
 NAMES: Mapping[str, str] = MappingProxyType(
     {
@@ -28,9 +28,9 @@ NAMES: Mapping[str, str] = MappingProxyType(
 
 EXPLANATIONS: Mapping[str, str] = MappingProxyType(
     {
-        "none": "The loss falls at a useful rate for the age of the run, or has arrived at its floor.",
+        "none": "Nothing that is judged stands in the way of this training.",
         "step_too_small": "The direction of the steps is fine; their length is not. Longer steps gain many times more.",
-        "step_too_large": "Steps overshoot: they raise even the loss of the batch that they were made from.",
+        "step_too_large": "Steps overshoot: shorter ones would gain more.",
         "gradient_noise": "Steps help their own batch and little else: the gradient of one batch is mostly noise.",
         "saddle_point": "The gradient has all but vanished, but this is no minimum: there is a direction of negative "
         "curvature, and following it gains.",
@@ -63,13 +63,14 @@ def _sentence(text: str) -> str:
     return (text[:1].upper() if text[:1].isascii() else text[:1]) + text[1:] + "."
 
 
-def summary(obstacle: str, finding: Finding | None, secondary: tuple[str, ...]) -> str:
+def summary(obstacle: str, finding: Finding | None, secondary: tuple[str, ...], helpful: Remedy | None = None) -> str:
     """The verdict in a few sentences.
 
     Args:
         obstacle: The obstacle, or "undetermined".
         finding: The finding on it; None if undetermined.
         secondary: Other obstacles that are present.
+        helpful: A cure worth naming although no obstacle is.
 
     Returns:
         Sentences, filled with the finding's numbers.
@@ -79,4 +80,9 @@ def summary(obstacle: str, finding: Finding | None, secondary: tuple[str, ...]) 
         parts += [_sentence(text) for text in finding.evidence[:1]]
     if secondary:
         parts.append("Also present: " + ", ".join(NAMES[name] for name in secondary) + ".")
+    if helpful is not None:
+        parts.append(
+            f"It could fall faster: {helpful.name} gained {number(helpful.gain)} over going on plainly, "
+            f"which gained {number(helpful.baseline)}, in {helpful.steps} steps."
+        )
     return " ".join(parts)

@@ -229,6 +229,7 @@ def hessian(objective: Objective, at: object = None, *, memory_limit: int = MEMO
         The operator; ``release`` it, or use ``with``, to free the graphs early.
 
     Raises:
+        SettingError: If ``objective`` is none.
         ShapeError: If ``at`` has another shape.
 
     Cost: nothing now; about 3 gradients for the first product, 1.5 to 2.6 for each further one.
@@ -239,6 +240,11 @@ def hessian(objective: Objective, at: object = None, *, memory_limit: int = MEMO
         tensor([[0., 1.],
                 [1., 0.]])
     """
+    if not isinstance(objective, Objective):
+        raise SettingError(
+            f"objective must be an Objective, got a {type(objective).__name__}. "
+            "Form one with Objective(model, loss, data)."
+        )
     return Operator(objective.open_products(at, memory_limit=memory_limit))
 
 

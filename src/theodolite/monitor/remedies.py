@@ -18,6 +18,7 @@ SEEDS = 3
 
 _LARGER_BATCH = 8
 _FEWEST_STEPS, _MOST_STEPS = 10, 200
+_TIMED_STEPS = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,9 +83,12 @@ def _moving(delta: Tensor) -> Callable[[Branch], None]:
 
 def _affordable(ground: Ground, cures: Sequence[_Cure], seconds: float) -> int:
     """How many steps each branch may take."""
+    branch, order = ground.branch(), ground.order(0)
+    branch.step(list(islice(order, 1)), 0)
     started = time.perf_counter()
-    _continued(ground, _Cure("plain", _nothing), 2, 0)
-    each = (time.perf_counter() - started) / 2
+    for index in range(_TIMED_STEPS):
+        branch.step(list(islice(order, 1)), index)
+    each = (time.perf_counter() - started) / _TIMED_STEPS
     work = SEEDS * (1 + sum(cure.batches for cure in cures)) * each
     wanted = min(_MOST_STEPS, max(_FEWEST_STEPS, ground.step // 5))
     return max(_FEWEST_STEPS, min(wanted, int(seconds / work) if work > 0 else wanted))

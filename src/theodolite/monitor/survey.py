@@ -36,6 +36,9 @@ _RESCALED_STEPS = 4
 _EIGEN_PRODUCTS, _FEWEST_EIGEN = 80, 12
 _KRYLOV_PRODUCTS, _FEWEST_KRYLOV = 20, 6
 
+_SEVERED = 0.95
+"""A layer with so many dead units hands on next to nothing."""
+
 COST = 700.0
 """A whole survey takes about so many gradients of one half of the sample: 100 products, 32 budgets, 180 evaluations."""
 
@@ -108,6 +111,13 @@ class Ground:
         """A copy of the training as it stands."""
         return Branch(self.bench.model, self.optimizer, self.bench.loss, self.bench.params.names)
 
+    def judge_of(self, item: Repeat) -> Objective:
+        """The half of the sample that does not hold a batch; all of it where the run has one batch only."""
+        if self.split.is_exact:
+            return self.split.whole
+        place = next(index for index, other in enumerate(self.batches) if other is item)
+        return self.split.second if place % 2 == 0 else self.split.first
+
     def order(self, seed: int) -> Iterator[Repeat]:
         """The run's batches without end, in a random order."""
         source = np.random.default_rng((self.bench.seed, seed))
@@ -170,11 +180,11 @@ def survey(ground: Ground) -> Surveyed:
     if not (loss.is_finite and math.isfinite(found.grad_norm)):
         return Surveyed(replace(found, status=Status.NONFINITE))
     clock = ground.clock
-    parts = _attempt(clock, "curvature and moves", lambda: _moves(ground, gradient))
+    parts = _attempt(clock, "plain steps on a branch", lambda: _plain_steps(ground))
+    parts |= _attempt(clock, "curvature and moves", lambda: _moves(ground, gradient))
     lowest, length = parts.pop("lowest", None), parts.pop("escape_length", 0.0)
     parts |= _attempt(clock, "gradient noise", lambda: _noise(ground, gradient))
     parts |= _attempt(clock, "hidden units and layers", lambda: _units(ground, gradient, lowest))
-    parts |= _attempt(clock, "plain steps on a branch", lambda: _plain_steps(ground))
     escape = length * lowest if lowest is not None and length > 0 else None
     return Surveyed(replace(found, **parts, notes=tuple(ground.clock.notes)), escape)
 
@@ -271,7 +281,8 @@ def _units(ground: Ground, gradient: Tensor, lowest: Tensor | None) -> dict[str,
         silent &= batch_gradient == 0
     weights = np.array([tensor.ndim >= 2 for tensor in params.tensors])
     scales = np.sqrt(squares / max(1, counted)) * layer_norms(params.unflatten(ground.theta))
-    live = scales[weights & (squares > 0)]
+    is_blocked_by_dead = dead.worst >= _SEVERED  # a dead layer stops gradients too, and is told apart
+    live = scales[weights & (squares > 0)] if is_blocked_by_dead else scales[weights]
     return {
         "dead_fraction": dead.overall,
         "dead_worst": dead.worst,
@@ -290,6 +301,7 @@ class _Followed:
     delta: Tensor
     budget: Progress
     own_gain: float
+    judge: Objective
 
 
 def _plain_steps(ground: Ground) -> dict[str, Any]:
@@ -316,17 +328,18 @@ def _plain_steps(ground: Ground) -> dict[str, Any]:
         "own_uphill": Estimate.mean_of(uphill),
         "own_gain": Estimate.mean_of([one.own_gain for one in followed]),
         "cosine": Estimate.mean_of(cosines),
-        "rescaled": rescaled(ground.split, [(one.theta, one.delta) for one in chosen], slope),
+        "rescaled": rescaled([(one.judge, one.theta, one.delta) for one in chosen], slope),
     }
 
 
 def _follow(ground: Ground, branch: Branch, item: Repeat, seed: int) -> _Followed:
+    judge = ground.judge_of(item)
     before = branch.params.point()
     state = branch.step([item], seed)
     after = branch.params.point()
     own: Objective = ground.bench.repeat((Repeat(item.batch, state, item.precision),))
-    budget = progress(own, ground.split.whole, before, after)
-    return _Followed(before, after - before, budget, own.value(before) - own.value(after))
+    budget = progress(own, judge, before, after)
+    return _Followed(before, after - before, budget, own.value(before) - own.value(after), judge)
 
 
 def _cosine(one: Tensor, other: Tensor) -> float:

@@ -22,18 +22,23 @@ _PARTS = ("dataset", "datasets", "sampler", "batch_sampler", "transform", "trans
 def is_one_batch(data: object) -> bool:
     """Whether data is a single batch rather than a collection of batches.
 
-    A tensor, an array, a mapping, a tuple and anything that cannot be iterated are one batch. A list is one batch
-    when it holds only tensors or arrays, as data loaders return them; any other list is a list of batches.
+    A tensor, an array, a mapping, a tuple and anything that cannot be iterated are one batch. A list is a list of
+    batches, except for one case: data loaders return a batch of several tensors as a list, so a list of tensors that
+    hold the same number of examples, but differ in type or in the shape of an example, is one batch.
 
     Args:
-        data: What the caller passed.
+        data: What the caller gave.
 
     Returns:
-        The answer.
+        Whether it is one batch.
     """
     if isinstance(data, (Tensor, np.ndarray, Mapping, tuple, str, bytes)) or not isinstance(data, Iterable):
         return True
-    return isinstance(data, list) and bool(data) and all(isinstance(item, (Tensor, np.ndarray)) for item in data)
+    if not isinstance(data, list) or len(data) < 2 or not all(isinstance(item, (Tensor, np.ndarray)) for item in data):
+        return False
+    counts = {item.shape[0] if item.ndim else None for item in data}
+    kinds = {(str(item.dtype), tuple(item.shape[1:])) for item in data}
+    return len(counts) == 1 and len(kinds) > 1
 
 
 def batches_of(data: object) -> Callable[[], Iterator[Batch]]:

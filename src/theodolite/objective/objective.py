@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from theodolite.errors import ObjectiveError
+from theodolite.errors import DataError, ObjectiveError
 from theodolite.objective.data import Batch, batches_of, count_examples
 from theodolite.objective.directional import Directional, batch_directional
 from theodolite.objective.isolation import isolated
@@ -64,17 +64,19 @@ class Objective:
             model: Any module; θ is its trainable parameters, tied ones once. ``torch.compile`` and data-parallel
                 wrappers are looked through.
             loss: ``loss(model, batch)`` gives the mean loss of a batch as a scalar tensor.
-            data: One batch (a tensor, tuple, dict, list of tensors, any object), or a re-iterable of batches (a list of
-                them, a ``DataLoader``).
+            data: One batch (a tensor, a tuple, a dict, any object), or a re-iterable of batches (a list of them, a
+                ``DataLoader``). A list ``[x, y]`` of tensors with equally many examples that differ in type or in the
+                shape of an example is one batch, as data loaders return it; any other list is a list of batches.
             parameters: Names of the parameters that make up θ; None takes all that require a gradient.
             count: Number of examples of a batch; by default the length of the first tensor in it.
             seed: Seed of the pinned randomness.
 
         Raises:
-            ObjectiveError: If the model has no trainable parameter, an uninitialised or a complex one, or a name is
-                unknown.
+            ObjectiveError: If model or loss is no such thing, the model has no trainable parameter, an uninitialised or
+                a complex one, or a name is unknown.
             DataError: If data can be read only once, or is empty.
         """
+        _check(model, loss, data)
         inner = unwrapped(model)
         self._source: Source = ModelSource(trainable(inner, parameters), inner, loss, batches_of(data), count)
         self._seed = seed
@@ -339,3 +341,25 @@ class Objective:
         theta = self.point() if at is None else self._source.params.vector(at, "at").clone()
         self._last = HessianProducts(self._source, theta, seed=self._seed, memory_limit=memory_limit)
         return self._last
+
+
+def _check(model: object, loss: object, data: object) -> None:
+    """Refuse what no objective can be formed from, before work.
+
+    Raises:
+        ObjectiveError: If the model is no module, or the loss cannot be called.
+        DataError: If there is no data.
+    """
+    if not isinstance(model, nn.Module):
+        raise ObjectiveError(
+            f"model must be a torch.nn.Module, got a {type(model).__name__}. For a function of one vector use "
+            "Objective.from_function."
+        )
+    if not callable(loss):
+        raise ObjectiveError(
+            f"loss must be callable as loss(model, batch), got a {type(loss).__name__}. Pass a function."
+        )
+    if data is None:
+        raise DataError(
+            "data must be one batch or a re-iterable of batches, got None. Pass a batch, or a list of them."
+        )

@@ -77,7 +77,7 @@ class Params:
             The vector, detached.
 
         Raises:
-            ShapeError: If its shape is not (n,).
+            ShapeError: If its shape is not (n,), or it is complex.
         """
         if not isinstance(value, (Tensor, np.ndarray, list, tuple)):
             raise ShapeError(
@@ -90,6 +90,8 @@ class Params:
                 f"{name} must have shape ({self.dimension},), got {tuple(tensor.shape)}. "
                 "Concatenate parameter-shaped tensors in the order of objective.names, each flattened."
             )
+        if tensor.is_complex():
+            raise ShapeError(f"{name} must be real, got {tensor.dtype}. Pass its real part.")
         return tensor.detach().to(dtype=self.dtype, device=self.device)
 
     @contextmanager

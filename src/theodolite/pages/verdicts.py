@@ -129,7 +129,7 @@ def finding_rows(diagnosis: Diagnosis) -> tuple[FindingRow, ...]:
 
 
 def _finding_row(finding: Finding) -> FindingRow:
-    threshold = number(finding.threshold, 3) if math.isfinite(finding.threshold) else ""
+    threshold = f"{finding.needs} {number(finding.threshold, 3)}" if math.isfinite(finding.threshold) else ""
     effect = f"{number(finding.effect.value, 3)} ± {number(finding.effect.error, 2)}"
     return FindingRow(
         plain(finding.obstacle),

@@ -27,7 +27,7 @@ class Split:
     Attributes:
         first: Proposes directions and lengths.
         second: Judges what they gain.
-        whole: Both together: judges steps of the run itself, which trains on all of them.
+        whole: Both together: judges where the run goes on, which trains on all of them.
         is_exact: Whether both are all the data there is; gains are then exact to rounding.
     """
 
@@ -104,23 +104,22 @@ def best_along(
     return WhatIf(name, gain(split.second, here, theta + best * move), best, predicted)
 
 
-def rescaled(split: Split, steps: Sequence[tuple[Tensor, Tensor]], slope: Estimate) -> Rescaled:
-    """The same steps, longer and shorter, judged on all held examples.
+def rescaled(steps: Sequence[tuple[Objective, Tensor, Tensor]], slope: Estimate) -> Rescaled:
+    """The same steps, longer and shorter, judged on examples that they were not made from.
 
     Args:
-        split: The held examples.
-        steps: Pairs of a point and the step taken from there.
+        steps: For each step J of the examples that judge it, the point, and the step taken from there.
         slope: Mean of −G·Δθ.
 
     Returns:
         Mean gains by factor, with errors over steps and examples; factors beyond a loss that is not finite are NaN.
 
-    Cost: 13 forward passes over the held examples a step.
+    Cost: 13 forward passes over the judging examples a step.
     """
     gains: list[list[Estimate]] = []
-    for theta, delta in steps:
-        here = split.whole.batch_values(theta)
-        gains.append([gain(split.whole, here, theta + factor * delta) for factor in FACTORS])
+    for judge, theta, delta in steps:
+        here = judge.batch_values(theta)
+        gains.append([gain(judge, here, theta + factor * delta) for factor in FACTORS])
     return Rescaled(FACTORS, tuple(pooled([row[i] for row in gains]) for i in range(len(FACTORS))), slope)
 
 

@@ -17,6 +17,8 @@ class Finding:
         verdict: Present, absent or undetermined; missing evidence is never "absent".
         statistic: The deciding number with its error.
         threshold: What the statistic is compared with.
+        needs: On which side of the threshold the statistic must lie for the obstacle to be there, ">" or "<"; a rule
+            may ask for more, which its evidence tells.
         meaning: What the statistic is, and why the threshold stands where it does.
         effect: How much of the excess loss its removal would gain, as measured by a what-if; NaN if not measured.
         evidence: The sentences that support the verdict, with their numbers.
@@ -35,6 +37,7 @@ class Finding:
     missing: str = ""
     picture: str = ""
     source: str = ""
+    needs: str = ">"
 
     @property
     def error(self) -> float:

@@ -70,6 +70,10 @@ class Found(Protocol):
     def missing(self) -> str:
         """What would settle it."""
 
+    @property
+    def needs(self) -> str:
+        """On which side of the threshold the number must lie."""
+
 
 class Tried(Protocol):
     """What is read of a remedy."""
@@ -137,12 +141,17 @@ def headline(obstacle: str) -> str:
     return HEADLINES.get(obstacle, plain(obstacle).capitalize())
 
 
+_LEAD = 1.5
+"""Of an undetermined verdict the likeliest obstacle is told only if it leads the next by half."""
+
+
 def confidence(diagnosis: Judged) -> str:
     """How sure the verdict is, in words; empty where there is no probability for it."""
     likely = diagnosis.probabilities.get(diagnosis.obstacle, math.nan)
     if diagnosis.obstacle == UNDETERMINED:
         ranked = _ranked(diagnosis.probabilities)
-        return f"Most likely {plain(ranked[0][0])}, {_percent(ranked[0][1])}" if ranked else ""
+        leads = len(ranked) > 1 and ranked[0][1] > _LEAD * ranked[1][1]
+        return f"Most likely {plain(ranked[0][0])}, {_percent(ranked[0][1])}" if leads else ""
     if not math.isfinite(likely):
         return ""
     return f"{_percent(likely)} sure" + ("" if diagnosis.calibrated else ", not yet calibrated on known problems")
@@ -189,7 +198,7 @@ def compared(finding: Found) -> str:
     """The statistic beside its threshold; empty if nothing was measured."""
     if not finding.statistic.is_finite:
         return ""
-    against = f"  (threshold {finding.threshold:.3g})" if math.isfinite(finding.threshold) else ""
+    against = f"  (needs {finding.needs} {finding.threshold:.3g})" if math.isfinite(finding.threshold) else ""
     return f"{finding.statistic}{against}"
 
 

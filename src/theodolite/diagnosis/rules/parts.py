@@ -65,14 +65,20 @@ def best_move(evidence: Evidence, survey: Survey) -> Estimate:
     if survey.grad_norm == 0 and not survey.what_ifs:
         return NOTHING
     gains = [evidence.share(move.gain) for move in survey.what_ifs if move.name != "random kick"]
-    return max(gains, key=lambda gain: gain.value, default=MISSING)
+    return max(gains, key=sure_gain, default=MISSING)
 
 
 def best_of(evidence: Evidence, share: Estimate, names: tuple[str, ...]) -> Estimate:
     """The greater of a what-if's share and what the cures of these names gained on branches."""
     tried = [evidence.remedy(name) for name in names]
     shares = [evidence.share(r.gain) for r in tried if r is not None and r.gain.is_finite]
-    return max([share, *shares], key=lambda gain: gain.value if gain.is_finite else -math.inf)
+    return max([share, *shares], key=sure_gain)
+
+
+def sure_gain(gain: Estimate) -> float:
+    """A gain less two of its errors, to choose by; least where either is unknown."""
+    sure = gain.value - 2 * gain.error
+    return sure if math.isfinite(sure) else -math.inf
 
 
 def is_noisy(survey: Survey) -> bool:

@@ -21,6 +21,7 @@ from theodolite.diagnosis.rules.thresholds import (
     NOTHING_LEFT,
     SEVERED,
     SLIGHT,
+    SLOW_FALL,
     VANISHING,
     WORTH_IT,
 )
@@ -35,6 +36,7 @@ _SADDLE_POINT = Finding(
     picture="eigenvalues",
     source="Dauphin et al. 2014",
     missing=NO_SURVEY,
+    needs="<",
 )
 
 _LOCAL_MINIMUM = Finding(
@@ -44,6 +46,7 @@ _LOCAL_MINIMUM = Finding(
     meaning="best gain of any move that was tried, as a share of the excess loss",
     picture="eigenvalues",
     missing=NO_SURVEY,
+    needs="<",
 )
 
 _PLATEAU = Finding(
@@ -53,6 +56,7 @@ _PLATEAU = Finding(
     meaning="largest change of J, to second order, of weights changed by three tenths, as a share of the excess loss",
     picture="loss",
     missing=NO_SURVEY,
+    needs="<",
 )
 
 _DEAD_UNITS = Finding(
@@ -133,6 +137,8 @@ def _why_no_minimum(evidence: Evidence, survey: Survey) -> str:
     """What speaks against a minimum above the floor, whatever moves gain; empty if nothing does."""
     if evidence.is_at_floor:
         return "the loss is at its floor"
+    if evidence.history.fallen.is_above(SLOW_FALL):
+        return "the loss is still falling"
     if _is_flat(evidence, survey) or is_severed(survey):
         return "there are no walls here: it is flat"
     if survey.smallest.value < -max(2 * survey.smallest.error, SLIGHT * survey.largest.value):

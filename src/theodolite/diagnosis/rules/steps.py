@@ -90,8 +90,9 @@ def judge_none(evidence: Evidence) -> Finding:
     fallen = past.fallen if past.fallen.is_finite else evidence.projected
     if not fallen.is_finite:
         return _NONE
-    source = "falls" if past.fallen.is_finite else "would fall, by plain steps on a branch,"
-    why = f"the excess loss {source} by {percent(fallen.value)} ± {percent(fallen.error)} while the age doubles"
+    verb = "fall" if fallen.value >= 0 else "rise"
+    source = f"{verb}s" if past.fallen.is_finite else f"would {verb}, by plain steps on a branch,"
+    why = f"the excess loss {source} by {percent(abs(fallen.value))} ± {percent(fallen.error)} while the age doubles"
     if fallen.is_above(USEFUL_FALL, 1.0) and fallen.is_above(0.0) and evidence.is_confirmed:
         return found(_NONE, True, statistic=fallen, evidence=(why,))
     if fallen.is_above(SLOW_FALL) and _nothing_gains_more(evidence):
@@ -185,8 +186,9 @@ def judge_step_too_large(evidence: Evidence) -> Finding:
         says.append("a larger batch gains as well: it is noise that shorter steps average out")
         return found(_STEP_TOO_LARGE, False, statistic=survey.own_uphill, effect=share, evidence=tuple(says))
     overshoots = survey.own_uphill.value >= UPHILL or bent >= OVERSHOOT
-    gains = share.is_above(WORTH_IT, 1.0) and share.is_above(0.0) if math.isfinite(share.error) else None
-    present = gains if overshoots else False
+    gains = share.is_above(WORTH_IT, 1.0) and share.is_above(0.0)
+    may_gain = not share.is_below(WORTH_IT)
+    present = (True if gains else None if may_gain else False) if overshoots else False
     return found(_STEP_TOO_LARGE, present, statistic=survey.own_uphill, effect=share, evidence=tuple(says))
 
 
@@ -231,7 +233,8 @@ def judge_gradient_noise(evidence: Evidence) -> Finding:
     if survey is None or not survey.promise.is_finite:
         return _GRADIENT_NOISE
     if survey.promise.value <= 0:
-        return found(_GRADIENT_NOISE, None, missing="steps that promise anything: these go uphill")
+        why = "these go uphill" if survey.promise.value < 0 else "these have no length; is the learning rate 0?"
+        return found(_GRADIENT_NOISE, None, missing=f"steps that promise something: {why}")
     effect = best_of(evidence, MISSING, (LARGER_BATCH, *SHORTER_STEPS))
     says = (
         f"of a promise of {number(survey.promise)} a step, {number(survey.noise)} is noise",
