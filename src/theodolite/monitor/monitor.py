@@ -209,10 +209,9 @@ def _check(model: Any, optimizer: Any, loss: Any, *, budget: float | None, floor
         )
     if not callable(loss):
         raise SettingError(f"loss must be callable as loss(model, batch), got a {type(loss).__name__}.")
-    if budget is not None and not (isinstance(budget, (int, float)) and 0.0 < budget < math.inf):
+    if budget is not None and not (isinstance(budget, (int, float)) and 0.0 < budget <= 1.0):
         raise SettingError(
-            f"budget must be a positive share of the training time, or None to measure everything, got {budget}. "
-            "0.05 lets measuring take a twentieth of it."
+            f"budget must be a share of the training time in (0, 1], or None to measure everything, got {budget!r}."
         )
     if not math.isfinite(floor):
         raise SettingError(f"floor must be a finite loss, got {floor}. Leave it out if the least loss is unknown.")

@@ -195,8 +195,8 @@ class Observer:
     def _begin(self) -> Making:
         """Begin a step: what is due for it?"""
         due = {name for name in self.schedule.affordable() if not self.attempts.is_given_up(name)}
-        if is_landmark(self.step + 1) and not self.attempts.is_given_up("loss"):
-            due.add("loss")
+        if is_landmark(self.step + 1):
+            due |= {name for name in ("loss", "norms") if not self.attempts.is_given_up(name)}
         last = self._last_update
         if last is not None and last[0] == self.step and not last[2]:
             due.add("norms")  # a cosine takes two updates in a row
