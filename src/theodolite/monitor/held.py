@@ -39,6 +39,7 @@ class Held:
         self._random = random.Random(seed)
         self._seen = _Seen(_SAMPLE_BATCHES)
         self._identities: list[_Identity] = []
+        self._places: dict[tuple[int, ...], int] = {}
         self._arrived = self._next = self._bytes = self._held_examples = 0
         self._weight = 1.0
         self._is_full = False
@@ -83,6 +84,7 @@ class Held:
             self._skip()
             return
         self.sample.append(self.copy(batch))
+        self._places[_key(leaves)] = size
         self._identities.append(_Identity.of(leaves))
         self._bytes += weight
         self._held_examples += count_examples(batch)
@@ -91,9 +93,12 @@ class Held:
         """Let a batch take a random place in the sample, unless it is there already."""
         while self._next <= self._arrived:
             self._skip()
-        if not any(identity.is_of(leaves) for identity in self._identities):
-            place = self._random.randrange(len(self.sample))
-            self.sample[place], self._identities[place] = self.copy(batch), _Identity.of(leaves)
+        known = self._places.get(_key(leaves))
+        if known is not None and self._identities[known].is_of(leaves):
+            return
+        place = self._random.randrange(len(self.sample))
+        self.sample[place], self._identities[place] = self.copy(batch), _Identity.of(leaves)
+        self._places[_key(leaves)] = place  # what stood there keeps its key: whoever looks there finds another
 
     def _skip(self) -> None:
         """Draw which arrival is the next to be chosen (Li 1994, algorithm L): no coin is tossed for those between."""
@@ -104,6 +109,11 @@ class Held:
     def copy(self, batch: Batch) -> Batch:
         """A copy that later changes in place cannot reach, on the device of the parameters."""
         return mapped(kept(batch), lambda leaf: leaf.to(self._device) if isinstance(leaf, Tensor) else leaf)
+
+
+def _key(leaves: list[Any]) -> tuple[int, ...]:
+    """Where the tensors of a batch are: a place to look for the same batch, not a proof."""
+    return tuple(map(id, leaves))
 
 
 @dataclass(frozen=True)
@@ -140,7 +150,7 @@ class _Seen:
         """Whether these tensors have not passed together before, unchanged; remembers them."""
         if not leaves:
             return True
-        key = tuple(map(id, leaves))
+        key = _key(leaves)
         known = self._known.get(key)
         if known is not None and known.is_of(leaves):
             return False
