@@ -196,7 +196,7 @@ def judge_dead_units(evidence: Evidence) -> Finding:
         says.append(f"{percent(survey.blocked)} of the parameters get no gradient at all")
     measured: dict[str, Any] = {
         "statistic": Estimate(survey.dead_worst, 0.0, survey.examples),
-        "effect": Estimate(1.0 if survey.dead_worst >= SEVERED else survey.dead_fraction / 2, math.nan),
+        "effect": Estimate(1.0, 0.0) if survey.dead_worst >= SEVERED else Estimate(survey.dead_fraction / 2, math.nan),
     }
     if is_revived(survey) and survey.dead_worst >= DEAD:
         why = f"{says[0]}, but not lost: the most negative curvature brings them back"
