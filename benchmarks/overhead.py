@@ -1,20 +1,19 @@
 """How much longer does a training take with a monitor at its defaults? Rounds with and without, in turn.
 
-    OMP_NUM_THREADS=1 python benchmarks/overhead.py [--steps 400] [--rounds 3] [--only mlp,...]
+    OMP_NUM_THREADS=1 python benchmarks/overhead.py [--steps 300] [--rounds 5] [--only mlp,...]
 
 Time is the process's own (CPU) time, on one thread, so that other programs on the machine disturb it least. A round
-trains the same steps plain and watched, in changing order; the overhead is the median over rounds of the ratio. Writes
-benchmarks/results/overhead.md.
+trains the same steps plain and watched, thirty of each in turn; the overhead is the median over rounds of the ratio.
+Writes benchmarks/results/overhead.md.
 """
 
 import argparse
 import os
 import platform
-import shutil
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,6 +24,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from theodolite import Monitor, Run
+
+EPOCH = 30
+"""Steps between two turns: machines change their mind within a second."""
 
 RESULT = Path(__file__).parent / "results" / "overhead.md"
 
@@ -89,36 +91,47 @@ def tokens() -> tuple[Tensor, Tensor]:
 
 
 CASES = (
-    Case("tiny mlp, 32 wide, batch 32", lambda: mlp(32), lambda: vectors(32), 5.0),
-    Case("mlp, 256 wide, batch 256", lambda: mlp(256), lambda: vectors(256)),
-    Case("convolutions with batch norm", convnet, images),
-    Case("lstm", Recurrent, tokens),
-    Case("transformer, adamw, dropout", Transformer, tokens),
+    Case("tiny mlp, 32 wide, batch 32", lambda: mlp(32), lambda: vectors(32), 20.0),
+    Case("mlp, 256 wide, batch 256", lambda: mlp(256), lambda: vectors(256), 5.0),
+    Case("convolutions with batch norm", convnet, images, 2.5),
+    Case("lstm", Recurrent, tokens, 2.5),
+    Case("transformer, adamw, dropout", Transformer, tokens, 0.7),
 )
 
 
-def trained(case: Case, steps: int, folder: Path | None) -> float:
-    """CPU seconds of a training."""
+def training(case: Case, steps: int, folder: Path | None) -> Iterator[None]:
+    """A training in epochs of some steps, which stops after each."""
     torch.manual_seed(0)
     model = case.model()
     adaptive = isinstance(model, Transformer)
     optimizer = (
         torch.optim.AdamW(model.parameters(), 1e-3) if adaptive else torch.optim.SGD(model.parameters(), 0.01, 0.9)
     )
-    pool = [case.batch() for _ in range(32)]
-    fresh = ((x.clone(), y.clone()) for x, y in (pool[index % 32] for index in range(steps)))
+    pool = [case.batch() for _ in range(EPOCH)]
     monitor = Monitor(model, optimizer, classify, run=folder) if folder is not None else None
-    started = time.process_time()
-    for batch in fresh if monitor is None else monitor(fresh):
-        optimizer.zero_grad()
-        classify(model, batch).backward()
-        optimizer.step()
-    seconds = time.process_time() - started
+    for _ in range(steps // EPOCH):
+        fresh = ((x.clone(), y.clone()) for x, y in pool)
+        for batch in fresh if monitor is None else monitor(fresh):
+            optimizer.zero_grad()
+            classify(model, batch).backward()
+            optimizer.step()
+        yield  # not within the loop: the monitor would take the other training's time for this one's
     if monitor is not None:
         monitor.close()
-        shutil.rmtree(folder.with_name("last"), ignore_errors=True)
-        folder.rename(folder.with_name("last"))
-    return seconds
+
+
+def round_of(case: Case, steps: int, folder: Path) -> tuple[float, float]:
+    """CPU seconds of a plain and of a watched training, both alive, epoch by epoch in turn."""
+    runs = training(case, steps, None), training(case, steps, folder)
+    seconds = [0.0, 0.0]
+    for epoch in range(steps // EPOCH):
+        for which in (0, 1) if epoch % 2 else (1, 0):
+            started = time.process_time()
+            next(runs[which])
+            seconds[which] += time.process_time() - started
+    for run in runs:
+        next(run, None)
+    return seconds[0], seconds[1]
 
 
 def counts(record: Run) -> str:
@@ -132,15 +145,14 @@ def measured(case: Case, steps: int, rounds: int) -> str:
     """One row of the table."""
     steps = int(steps * case.steps)
     ratios, plain = [], []
-    trained(case, 20, None)
+    for _ in training(case, EPOCH, None):
+        pass
     with tempfile.TemporaryDirectory() as folder:
-        where = Path(folder) / "run"
         for index in range(rounds):
-            order = (None, where) if index % 2 else (where, None)
-            seconds = {place is not None: trained(case, steps, place) for place in order}
-            ratios.append(seconds[True] / seconds[False] - 1)
-            plain.append(seconds[False] / steps)
-        kept = Run(where.with_name("last"))
+            without, watched = round_of(case, steps, Path(folder) / str(index))
+            ratios.append(watched / without - 1)
+            plain.append(without / steps)
+        kept = Run(Path(folder) / "0")
         told = kept.series("seconds_measuring").values[-1] / kept.series("seconds_training").values[-1]
         what = counts(kept)
     step = statistics.median(plain) * 1e3
@@ -151,7 +163,7 @@ def measured(case: Case, steps: int, rounds: int) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--only", default="")
     options = parser.parse_args()
@@ -171,7 +183,7 @@ def page(rows: list[str], rounds: int) -> str:
     environment = (
         f"{datetime.now(UTC):%Y-%m-%d}, torch {torch.__version__}, Python {platform.python_version()}, one thread of "
         f"{platform.processor() or platform.machine()} ({os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}), CPU "
-        f"time, {rounds} rounds with and without a monitor in turn"
+        f"time, {rounds} rounds, thirty steps with and thirty without a monitor in turn"
     )
     head = (
         "| training | plain step, ms | steps | overhead, % | least … greatest, % | as it tells itself, % | measured |"

@@ -83,6 +83,16 @@ def test_a_slow_step_is_income_and_no_debt(spike):
     assert schedule.measuring <= 0.05 * schedule.training + sum(costs_of(1e-3, 1.5).values())
 
 
+def test_who_was_made_to_spend_has_no_credit():
+    schedule = Schedule(0.1, {"probe": (0.5, 1.0)})
+    schedule.earn(10.0)
+    assert schedule.is_in_credit("probe")
+    schedule.pay("probe", 0.6)
+    assert not schedule.is_in_credit("probe")
+    schedule.earn(10.0)
+    assert schedule.is_in_credit("probe")
+
+
 def test_the_promise_is_checked_by_a_spendthrift_twin():
     class Spendthrift(Schedule):
         def affordable(self):

@@ -180,11 +180,29 @@ def gradient_norm(params: Params) -> Float[Tensor, ""] | None:
     return total
 
 
-def cosine(one: Float[Tensor, "params"], other: Float[Tensor, "params"]) -> Float[Tensor, ""]:
-    """Cosine of the angle between two vectors, float64; NaN where one is zero."""
-    return torch.nn.functional.normalize(one.double(), dim=0, eps=0.0) @ torch.nn.functional.normalize(
-        other.double(), dim=0, eps=0.0
-    )
+def update_norms(
+    before: Float[Tensor, "params"], update: Float[Tensor, "params"], last: Float[Tensor, "params"] | None
+) -> dict[str, Tensor]:
+    """Norms of θ and of an update, and the cosine between it and the one before, on their device.
+
+    Args:
+        before: θ before the step.
+        update: Δθ.
+        last: Δθ of the step before, if known.
+
+    Returns:
+        Values by name of the series; the cosine is NaN where an update is zero.
+
+    Limits: in the type of θ, half precision in float32; 10⁶ float32 terms are summed to about six digits.
+    """
+    half = update.dtype in (torch.bfloat16, torch.float16)
+    theta, delta = (before.float(), update.float()) if half else (before, update)
+    length = delta.norm().double()
+    values = {"update_norm": length, "param_norm": theta.norm().double()}
+    if last is not None:
+        previous = last.to(delta)
+        values["update_cosine"] = torch.dot(delta, previous).double() / (length * previous.norm().double())
+    return values
 
 
 def snapshot_arrays(params: Params) -> tuple[dict[str, np.ndarray], dict[str, str]]:

@@ -21,7 +21,6 @@ from theodolite.monitor.measurements import (
     SHARES,
     Bench,
     Taken,
-    cosine,
     gradient_norm,
     measure_curvature,
     measure_layers,
@@ -29,6 +28,7 @@ from theodolite.monitor.measurements import (
     measure_progress,
     snapshot_arrays,
     thawed,
+    update_norms,
 )
 from theodolite.monitor.recorder import Recorder
 from theodolite.monitor.replay import Reader
@@ -122,7 +122,9 @@ class Observer:
         if making is not None and making.due:
             self.attempts.wait()
         started, paid = time.perf_counter(), self.schedule.measuring
-        self.schedule.earn(self._drawn_seconds + started - self._body_started)
+        self.schedule.earn(self._drawn_seconds + started - self._body_started - self.tape.spent)
+        self.schedule.charge(self.tape.spent)
+        self.tape.spent, paid = 0.0, self.schedule.measuring
         try:
             if self._events:
                 self._close_step()
@@ -198,7 +200,7 @@ class Observer:
         if is_landmark(self.step + 1):
             due |= {name for name in ("loss", "norms") if not self.attempts.is_given_up(name)}
         last = self._last_update
-        if last is not None and last[0] == self.step and not last[2]:
+        if last is not None and last[0] == self.step and not last[2] and self.schedule.is_in_credit("norms"):
             due.add("norms")  # a cosine takes two updates in a row
         if not due:
             return NOTHING_DUE
@@ -311,15 +313,10 @@ class Observer:
     def _norms(self, before: Tensor, after: Tensor, grad_norm: Tensor | None) -> dict[str, float | Tensor]:
         """Norms of gradient, update and parameters; cosine to the last update if that was the step before."""
         update, last = after - before, self._last_update
-        values: dict[str, float | Tensor] = {
-            "update_norm": torch.linalg.vector_norm(update, dtype=torch.float64),
-            "param_norm": torch.linalg.vector_norm(before, dtype=torch.float64),
-        }
+        follows = last is not None and last[0] == self.step - 1
+        values: dict[str, float | Tensor] = {**update_norms(before, update, last[1] if last and follows else None)}
         if grad_norm is not None:
             values["grad_norm"] = grad_norm
-        follows = last is not None and last[0] == self.step - 1
-        if last is not None and follows:
-            values["update_cosine"] = cosine(update, last[1])
         self._last_update = (self.step, update, follows)
         return values
 

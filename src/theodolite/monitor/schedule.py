@@ -83,6 +83,11 @@ class Schedule:
         self._earliest = min(due.values())
         return [name for name, at in due.items() if at <= self.training]
 
+    def is_in_credit(self, name: str) -> bool:
+        """Whether a measurement has not spent more than its share so far, as one of a landmark may."""
+        purse = self._purses[name]
+        return self._budget is None or purse.paid <= purse.share * self._budget * self.training
+
     def _due_at(self, purse: _Purse) -> float:
         """Seconds of training at which a purse holds its price, if no more is spent."""
         assert self._budget is not None

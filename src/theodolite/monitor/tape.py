@@ -5,6 +5,7 @@ given and what it returned, and the randomness, precision and modes under which 
 (``replay``) or repeated.
 """
 
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext
 from contextvars import ContextVar
@@ -109,7 +110,7 @@ class Tape:
     """Notes the forward passes of a model in the user's loop.
 
     Only passes with gradients count; the model is hooked only between ``start`` and ``stop``. What goes wrong in a hook
-    is kept in ``error``, never raised in the user's forward pass.
+    is kept in ``error``, never raised in the user's forward pass; ``spent`` is the time that the hooks took.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -127,6 +128,7 @@ class Tape:
         self.pass_state: RandomState | None = None
         self.precision = Precision()
         self.error: Exception | None = None
+        self.spent = 0.0
 
     def _attach(self) -> None:
         """Hook the model, first and last of all hooks.
@@ -167,6 +169,7 @@ class Tape:
         self._given.append((inputs, options))
         if self._is_noted:
             return
+        started = time.perf_counter()
         try:
             self._is_noted = True
             self.pass_state = RandomState.capture(self.generators, last=self.body_state)
@@ -175,6 +178,7 @@ class Tape:
             self.precision = Precision(self._device, enabled, torch.get_autocast_dtype(self._device), modes)
         except Exception as error:  # noqa: BLE001 - never to be raised in the user's forward pass
             self.error = error
+        self.spent += time.perf_counter() - started
 
     def _after(self, module: nn.Module, inputs: tuple[Any, ...], options: dict[str, Any], output: Any) -> None:
         if not self._is_running or not torch.is_grad_enabled() or _IS_MEASURING.get():
