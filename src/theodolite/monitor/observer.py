@@ -44,10 +44,6 @@ SNAPSHOT_BYTES = 64 * 2**20
 """Larger parameters are not stored: the disk would fill unasked."""
 
 
-_UNSEEN_SECONDS = 8e-6
-"""What being called costs a step beside what we can time from inside: hooks, the generator (measured, one core)."""
-
-
 class Observer:
     """Looks between the batches of a loop.
 
@@ -127,7 +123,7 @@ class Observer:
             self.attempts.wait()
         started, paid = time.perf_counter(), self.schedule.measuring
         self.schedule.earn(self._drawn_seconds + started - self._body_started - self.tape.spent)
-        self.schedule.charge(self.tape.spent + _UNSEEN_SECONDS)
+        self.schedule.charge(self.tape.spent)
         self.tape.spent, paid = 0.0, self.schedule.measuring
         try:
             if self._events:
