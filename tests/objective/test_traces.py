@@ -3,6 +3,7 @@
 import random
 import warnings
 from contextlib import suppress
+from functools import partial
 
 import numpy as np
 import pytest
@@ -12,6 +13,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from families import BY_NAME, FAMILIES, Problem, regression
 from objective.traces import traces
+from theodolite.errors import ObjectiveError
+from theodolite.linalg import ggn, gradient_covariance
 from theodolite.objective import Objective
 
 
@@ -19,6 +22,13 @@ def products(objective: Objective, at) -> None:
     with objective.products(at) as held:
         held.apply(torch.ones(objective.dimension, 2, dtype=objective.dtype))
         held.apply(torch.ones(objective.dimension, 1, dtype=objective.dtype))
+
+
+def gauss_newton(objective: Objective, at) -> None:
+    for make in (ggn, partial(ggn, samples=2), gradient_covariance):
+        with suppress(ObjectiveError), make(objective, at) as op:  # not every loss can be split at the outputs
+            op @ torch.ones(objective.dimension, 2)
+            op @ torch.ones(objective.dimension)
 
 
 MEASUREMENTS = {
@@ -29,6 +39,7 @@ MEASUREMENTS = {
     "directional": lambda objective, at: list(objective.batch_directional(torch.ones(objective.dimension), at)),
     "hvp": lambda objective, at: objective.hvp(torch.ones(objective.dimension), at),
     "products": products,
+    "Gauss-Newton": gauss_newton,
 }
 
 

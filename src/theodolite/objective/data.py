@@ -116,6 +116,44 @@ def _parts_of(loader: object) -> Iterator[object]:
         todo.extend(held[name] for name in _PARTS if held.get(name) is not None)
 
 
+def split_batch(batch: Batch, count: int, size: int) -> list[Batch]:
+    """A batch in pieces of so many examples, views where they can be.
+
+    Args:
+        batch: A tensor or array, or a mapping, tuple or list that holds some, each with ``count`` entries in its first
+            dimension, beside plain values.
+        count: Number of examples.
+        size: Most examples of a piece.
+
+    Returns:
+        The pieces in order; empty if the batch holds anything else.
+    """
+    parts = list(_tensors_of(batch))
+    if size < 1 or not parts or any(part is None or not part.ndim or part.shape[0] != count for part in parts):
+        return []
+    return [_cut(batch, slice(start, start + size)) for start in range(0, count, size)]
+
+
+def _tensors_of(value: Any) -> Iterator[Tensor | np.ndarray | None]:
+    """What a batch holds; None for what is neither a tensor nor a plain value."""
+    if isinstance(value, (Tensor, np.ndarray)):
+        yield value
+    elif type(value) in (dict, tuple, list):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _tensors_of(item)
+    elif not isinstance(value, (bool, int, float, str, bytes, type(None))):
+        yield None
+
+
+def _cut(value: Any, part: slice) -> Any:
+    """A part of every tensor that a batch holds."""
+    if isinstance(value, (Tensor, np.ndarray)):
+        return value[part]
+    if isinstance(value, dict):
+        return {key: _cut(item, part) for key, item in value.items()}
+    return type(value)(_cut(item, part) for item in value) if isinstance(value, (tuple, list)) else value
+
+
 def count_examples(batch: Batch) -> int:
     """Number of examples of a batch.
 

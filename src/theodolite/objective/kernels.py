@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from theodolite.objective.convolutions import trilinear_convolutions
+
 _REFUSALS = (
     "is not implemented",
     "not implemented for",
@@ -75,7 +77,7 @@ def twice_differentiable(roots: Iterable[nn.Module]) -> Iterator[None]:
     The fused scaled-dot-product attention has no second derivative; the mathematical one has. The recurrent kernels of
     cuDNN have none, those of oneDNN a slow one (8.6 against 5.7 gradients a product); both are switched off where a
     recurrent layer is present, and only there, since the switch would slow convolutions too. The second derivative of
-    the fused weight normalisation is wrong.
+    the fused weight normalisation is wrong, that of convolutions slow.
 
     Args:
         roots: Roots of the module trees that will be run.
@@ -88,6 +90,7 @@ def twice_differentiable(roots: Iterable[nn.Module]) -> Iterator[None]:
         stack.enter_context(sdpa_kernel(SDPBackend.MATH))
         stack.enter_context(dense_embeddings(modules))
         stack.enter_context(primitive_weight_norm())
+        stack.enter_context(trilinear_convolutions())
         if any(isinstance(module, nn.RNNBase) for module in modules):
             stack.enter_context(recurrent_kernels_off())
         yield

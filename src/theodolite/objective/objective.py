@@ -1,6 +1,5 @@
 """What is J(θ): its value, gradient and Hessian products as functions of one flat vector."""
 
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Self
@@ -10,13 +9,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from theodolite.errors import DataError, ObjectiveError
+from theodolite.errors import ObjectiveError
 from theodolite.objective.data import Batch, batches_of, count_examples
 from theodolite.objective.directional import Directional, batch_directional
+from theodolite.objective.gradients import batch_gradients, mean_gradient
 from theodolite.objective.isolation import isolated
+from theodolite.objective.knowledge import Knowledge
 from theodolite.objective.params import Params, trainable
-from theodolite.objective.products import CENTRAL_DIFFERENCES, HessianProducts, batch_gradients, mean_gradient
-from theodolite.objective.sources import FunctionSource, LossFunction, ModelSource, Source, unwrapped
+from theodolite.objective.products import HessianProducts
+from theodolite.objective.sources import FunctionSource, LossFunction, ModelSource, Source, check_parts, unwrapped
+from theodolite.records.results import ProductCheck
 
 MEMORY_LIMIT = 2**30
 """Bytes that kept graphs of Hessian products may take by default: 1 GiB."""
@@ -33,6 +35,9 @@ class Objective:
 
     Attributes:
         names: Names of the tensors that make up θ, in order.
+        source: Where J comes from, batch by batch.
+        seed: Seed of the pinned randomness; batch i starts at seed + i.
+        knowledge: What was learnt of J so far, to be used by further measurements.
 
     Limits: what the loss writes to objects outside the modules is not undone. A data loader with
     ``persistent_workers`` must not be in use by a training loop at the same time.
@@ -76,12 +81,13 @@ class Objective:
                 a complex one, or a name is unknown.
             DataError: If data can be read only once, or is empty.
         """
-        _check(model, loss, data)
+        check_parts(model, loss, data)
         inner = unwrapped(model)
-        self._source: Source = ModelSource(trainable(inner, parameters), inner, loss, batches_of(data), count)
-        self._seed = seed
+        self.source: Source = ModelSource(trainable(inner, parameters), inner, loss, batches_of(data), count)
+        self.seed = seed
+        self.knowledge = Knowledge()
         self._last: HessianProducts | None = None
-        self._needs_graph = self._has_warned = False
+        self._needs_graph = False
 
     @classmethod
     def from_function(cls, function: Callable[[Tensor], Tensor], start: Tensor, *, seed: int = 0) -> Self:
@@ -106,9 +112,9 @@ class Objective:
             )
         objective = cls.__new__(cls)
         leaf = start.detach().clone().requires_grad_()
-        objective._source = FunctionSource(Params(("theta",), (leaf,)), function)
-        objective._seed, objective._last = seed, None
-        objective._needs_graph = objective._has_warned = False
+        objective.source = FunctionSource(Params(("theta",), (leaf,)), function)
+        objective.seed, objective._last, objective.knowledge = seed, None, Knowledge()
+        objective._needs_graph = False
         return objective
 
     def __repr__(self) -> str:
@@ -118,31 +124,31 @@ class Objective:
     @property
     def names(self) -> tuple[str, ...]:
         """Names of the tensors that make up θ, in order."""
-        return self._source.params.names
+        return self.source.params.names
 
     @property
     def params(self) -> Params:
         """Names and tensors of θ, to go between vector and tensors."""
-        return self._source.params
+        return self.source.params
 
     @property
     def dimension(self) -> int:
         """Length n of θ."""
-        return self._source.params.dimension
+        return self.source.params.dimension
 
     @property
     def dtype(self) -> torch.dtype:
         """Type of θ."""
-        return self._source.params.dtype
+        return self.source.params.dtype
 
     @property
     def device(self) -> torch.device:
         """Device of θ."""
-        return self._source.params.device
+        return self.source.params.device
 
     def point(self) -> Float[Tensor, "params"]:
         """A copy of θ as it is now, shape (n,)."""
-        return self._source.params.point()
+        return self.source.params.point()
 
     def value(self, at: object = None) -> float:
         """J(θ), summed over batches in float64.
@@ -194,17 +200,17 @@ class Objective:
 
         Cost: one forward pass over the data.
         """
-        theta = None if at is None else self._source.params.vector(at, "at")
+        theta = None if at is None else self.source.params.vector(at, "at")
         counts, losses = [], []
-        with self._source.params.placed(theta):
-            for index, (count, evaluate) in enumerate(self._source.terms()):
+        with self.source.params.placed(theta):
+            for index, (count, evaluate) in enumerate(self.source.terms()):
                 counts.append(count)
-                losses.append(self._forward(evaluate, self._seed + index))
+                losses.append(self._forward(evaluate, self.seed + index))
         return np.array(counts, np.float64), torch.stack(losses).double().cpu().numpy()
 
     def _forward(self, evaluate: Callable[[], Tensor], seed: int) -> Tensor:
         """One loss without its graph, unless the loss itself differentiates (gradient penalties, physics)."""
-        source = self._source
+        source = self.source
         if not self._needs_graph:
             try:
                 with isolated(source.modules, source.params.tensors, seed=seed), torch.no_grad():
@@ -232,8 +238,8 @@ class Objective:
 
         Cost: one forward and backward pass over the data.
         """
-        theta = None if at is None else self._source.params.vector(at, "at")
-        return mean_gradient(self._source, theta, seed=self._seed)
+        theta = None if at is None else self.source.params.vector(at, "at")
+        return mean_gradient(self.source, theta, seed=self.seed)
 
     def batch_gradients(self, at: object = None) -> Iterator[tuple[int, Float[Tensor, "params"]]]:
         """Number of examples and gradient of each batch, one at a time.
@@ -246,8 +252,8 @@ class Objective:
 
         Cost: one forward and backward pass over the data; holds one gradient at a time.
         """
-        theta = None if at is None else self._source.params.vector(at, "at")
-        yield from batch_gradients(self._source, theta, seed=self._seed)
+        theta = None if at is None else self.source.params.vector(at, "at")
+        yield from batch_gradients(self.source, theta, seed=self.seed)
 
     def batch_directional(self, direction: object, at: object = None) -> Iterator[Directional]:
         """Value, slope and curvature of each batch along a direction.
@@ -261,9 +267,9 @@ class Objective:
 
         Cost: about 3 gradients over the data; holds the graph of one batch at a time.
         """
-        vector = self._source.params.vector(direction, "direction")
-        theta = None if at is None else self._source.params.vector(at, "at")
-        yield from batch_directional(self._source, theta, vector, seed=self._seed)
+        vector = self.source.params.vector(direction, "direction")
+        theta = None if at is None else self.source.params.vector(at, "at")
+        yield from batch_directional(self.source, theta, vector, seed=self.seed)
 
     def hvp(self, vector: object, at: object = None) -> Float[Tensor, "params"]:
         """Hessian-vector product H(θ)v by double backward.
@@ -283,20 +289,14 @@ class Objective:
             ShapeError: If ``vector`` or ``at`` has another shape.
             ObjectiveError: If the loss is not a scalar.
 
+        The first product of an objective is preceded by a check on a few examples, see ``product_check``.
+
         Cost: about 3 gradients; for many vectors at one point use ``theodolite.hessian``, 1.5 to 2.6 each.
         Source: Pearlmutter 1994.
         """
-        column = self._source.params.vector(vector, "vector").unsqueeze(1)
-        with self.products(at, memory_limit=0) as products:
-            product = products.apply(column).squeeze(1)
-        if products.method == CENTRAL_DIFFERENCES and not self._has_warned:
-            self._has_warned = True
-            warnings.warn(
-                f"Hessian products need second derivatives, but {products.reason!r}. Central differences of gradients "
-                f"are used, relative error about {products.relative_error:.1e}; see hvp_method and hvp_error.",
-                stacklevel=2,
-            )
-        return product
+        column = self.source.params.vector(vector, "vector").unsqueeze(1)
+        products = self.open_products(at, is_keeping=False)
+        return products.apply(column).squeeze(1)
 
     @property
     def hvp_method(self) -> str:
@@ -308,13 +308,19 @@ class Objective:
         """Estimated relative error of the last product: the precision that ran for double backward; NaN before."""
         return self._last.relative_error if self._last is not None else float("nan")
 
+    @property
+    def product_check(self) -> ProductCheck | None:
+        """Whether two ways of forming Hessian products agreed on this model; None before the first product."""
+        return self.knowledge.check
+
     @contextmanager
     def products(self, at: object = None, *, memory_limit: int = MEMORY_LIMIT) -> Iterator[HessianProducts]:
         """Hessian products with many vectors at one point; the graphs are freed at the end.
 
         Args:
             at: Point θ, shape (n,); None is the present one, held fixed from now on.
-            memory_limit: Bytes that kept graphs may take; beyond, graphs are rebuilt for each block of vectors.
+            memory_limit: Bytes that graphs may take; what does not fit is rebuilt for each block of vectors, and a
+                batch that does not fit by itself is cut into pieces where that leaves the loss the same.
 
         Yields:
             The products; ``apply`` takes columns.
@@ -325,12 +331,15 @@ class Objective:
         finally:
             products.release()
 
-    def open_products(self, at: object = None, *, memory_limit: int = MEMORY_LIMIT) -> HessianProducts:
+    def open_products(
+        self, at: object = None, *, memory_limit: int = MEMORY_LIMIT, is_keeping: bool = True
+    ) -> HessianProducts:
         """Like ``products``, for an owner that releases the graphs itself.
 
         Args:
             at: Point θ, shape (n,); None is the present one, held fixed from now on.
-            memory_limit: Bytes that kept graphs may take.
+            memory_limit: Bytes that graphs may take.
+            is_keeping: Whether graphs are kept for further vectors.
 
         Returns:
             The products.
@@ -338,28 +347,13 @@ class Objective:
         Raises:
             ShapeError: If ``at`` has another shape.
         """
-        theta = self.point() if at is None else self._source.params.vector(at, "at").clone()
-        self._last = HessianProducts(self._source, theta, seed=self._seed, memory_limit=memory_limit)
+        theta = self.point() if at is None else self.source.params.vector(at, "at").clone()
+        self._last = HessianProducts(
+            self.source,
+            theta,
+            seed=self.seed,
+            memory_limit=memory_limit,
+            knowledge=self.knowledge,
+            is_keeping=is_keeping,
+        )
         return self._last
-
-
-def _check(model: object, loss: object, data: object) -> None:
-    """Refuse what no objective can be formed from, before work.
-
-    Raises:
-        ObjectiveError: If the model is no module, or the loss cannot be called.
-        DataError: If there is no data.
-    """
-    if not isinstance(model, nn.Module):
-        raise ObjectiveError(
-            f"model must be a torch.nn.Module, got a {type(model).__name__}. For a function of one vector use "
-            "Objective.from_function."
-        )
-    if not callable(loss):
-        raise ObjectiveError(
-            f"loss must be callable as loss(model, batch), got a {type(loss).__name__}. Pass a function."
-        )
-    if data is None:
-        raise DataError(
-            "data must be one batch or a re-iterable of batches, got None. Pass a batch, or a list of them."
-        )

@@ -54,6 +54,9 @@ class Params:
 
     def flatten(self, tensors: Sequence[Tensor | None]) -> Float[Tensor, "params"]:
         """One vector of tensors shaped like the parameters; None stands for zeros, sparse tensors become dense."""
+        if all(t is not None and t.layout == torch.strided and t.device == self.device for t in tensors):
+            joined = torch.cat([tensor.detach().reshape(-1) for tensor in tensors if tensor is not None])
+            return joined.to(self.dtype)
         flat = torch.zeros(self.dimension, dtype=self.dtype, device=self.device)
         for part, tensor in zip(flat.split(self.sizes), tensors, strict=True):
             if tensor is not None:
@@ -94,14 +97,21 @@ class Params:
             raise ShapeError(f"{name} must be real, got {tensor.dtype}. Pass its real part.")
         return tensor.detach().to(dtype=self.dtype, device=self.device)
 
+    def _hold(self, theta: Float[Tensor, "params"]) -> bool:
+        """Whether the tensors have these values now; reading them costs half of what writing and restoring would."""
+        return all(
+            torch.equal(tensor.detach(), part) for tensor, part in zip(self.tensors, self.unflatten(theta), strict=True)
+        )
+
     @contextmanager
     def placed(self, theta: Float[Tensor, "params"] | None) -> Iterator[None]:
         """Put θ into the tensors for a while; afterwards they hold what they held, to the bit.
 
         The values are written into the tensors' own storage, so that ties by storage, packed recurrent weights and
-        references held elsewhere stay true. Version counters do not move. None leaves the tensors as they are.
+        references held elsewhere stay true. Version counters do not move. None leaves the tensors as they are, and so
+        does a θ that they hold already.
         """
-        if theta is None:
+        if theta is None or self._hold(theta):
             yield
             return
         storages = [tensor.data for tensor in self.tensors]

@@ -48,6 +48,39 @@ class Eigenpairs:
     method: str = "double backward"
 
 
+@dataclass(frozen=True)
+class ProductCheck:
+    """Whether two ways of forming Hessian products agree on a model, on a few examples of its data.
+
+    Attributes:
+        method: The way that was checked.
+        agrees: Whether it agrees with central differences of the gradient and is symmetric; None where the differences
+            cannot tell, as on nets with kinks or in half precision.
+        symmetry: |u·Hv − v·Hu| over its greatest possible size, for random u and v.
+        difference: ‖Hv − differences‖ over the size of Hv.
+        difference_error: Relative error of the differences themselves.
+        is_gradient: False if what autograd gives as gradient is not that of the loss either, told by the slope of the
+            loss and by differences that are not symmetric: then something is detached, or held fixed, that depends on
+            θ, and double backward, which takes it as fixed, is kept.
+    """
+
+    method: str
+    agrees: bool | None
+    symmetry: float
+    difference: float
+    difference_error: float
+    is_gradient: bool = True
+
+    def __str__(self) -> str:
+        """One sentence."""
+        word = {True: "agrees with", False: "disagrees with", None: "cannot be told by"}[self.agrees]
+        cause = "" if self.is_gradient else "; the loss detaches something that depends on the parameters"
+        return (
+            f"{self.method} {word} central differences of gradients (apart by {self.difference:.1e} ± "
+            f"{self.difference_error:.1e}, asymmetric by {self.symmetry:.1e}){cause}."
+        )
+
+
 @dataclass(frozen=True, eq=False)
 class Line:
     """Loss along a straight line θ(α) = (1−α)·start + α·end.
