@@ -9,7 +9,7 @@ from torch import Tensor
 
 from theodolite.errors import SettingError, ShapeError
 from theodolite.linalg.lanczos import Krylov
-from theodolite.linalg.operators import LinearOperator
+from theodolite.linalg.interface import LinearOperator
 from theodolite.records.obstacles import Status
 
 

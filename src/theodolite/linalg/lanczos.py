@@ -12,7 +12,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from theodolite.linalg.operators import LinearOperator
+from theodolite.errors import SettingError
+from theodolite.linalg.interface import LinearOperator
+
+_ROUNDING = 8
+"""A remainder of up to so many roundings of the matrix is nothing: what orthogonalisation twice leaves of zero."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +62,21 @@ def working_dtype(op: LinearOperator) -> torch.dtype:
         The type.
     """
     return torch.promote_types(op.dtype, torch.float32)
+
+
+def require_symmetric(op: LinearOperator) -> None:
+    """Complain of an operator that is not symmetric by construction.
+
+    Args:
+        op: The operator.
+
+    Raises:
+        SettingError: If it is not.
+    """
+    if not op.is_symmetric:
+        raise SettingError(
+            f"the operator must be symmetric, got one that need not be ({op.method}). Take (A + Aᵀ)/2: (A + A.T) / 2."
+        )
 
 
 class Krylov:
@@ -108,7 +127,7 @@ class Krylov:
         beta = float(torch.linalg.vector_norm(image, dtype=torch.float64))
         scale = float(np.abs(self.projected).max())
         precision = torch.finfo(image.dtype).eps
-        self.is_exhausted = self.size == self._op.dimension or beta <= precision * scale
+        self.is_exhausted = self.size == self._op.dimension or beta <= _ROUNDING * precision * scale
         self._coupling = np.zeros(m + 1)
         if not self.is_exhausted:
             self._coupling[m] = beta

@@ -1,6 +1,6 @@
-"""How is a symmetric matrix too large to write down held: as its products with vectors."""
+"""How is a matrix too large to write down held: as its products with vectors."""
 
-from typing import Protocol, Self, TypeVar
+from typing import Self, TypeVar, overload
 
 import numpy as np
 import torch
@@ -9,7 +9,9 @@ from scipy.sparse.linalg import LinearOperator as ScipyOperator
 from torch import Tensor
 
 from theodolite.errors import SettingError, ShapeError
-from theodolite.objective import MEMORY_LIMIT, Objective
+from theodolite.linalg.algebra import composed, multiple, restricted, shifted, total
+from theodolite.linalg.interface import Layout, LinearOperator, as_array
+from theodolite.linalg.progress import progress
 
 ArrayOrTensor = TypeVar("ArrayOrTensor", np.ndarray, Tensor)
 
@@ -17,59 +19,29 @@ _CHUNK_BYTES = 2**25
 """Identity columns that are multiplied at once, with their products: 32 MiB."""
 
 
-class LinearOperator(Protocol):
-    """A symmetric linear map A on ℝⁿ, known by its products.
-
-    Laws: A(u + cv) = Au + cAv and u·Av = v·Au to rounding, that is to ``relative_error``·‖A‖; the same product twice is
-    the same to the bit; a product with k columns is the k products.
-    """
-
-    @property
-    def dimension(self) -> int:
-        """The size n."""
-        ...
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Type in which products are formed."""
-        ...
-
-    @property
-    def device(self) -> torch.device:
-        """Device on which products are formed."""
-        ...
-
-    @property
-    def method(self) -> str:
-        """How products are formed."""
-        ...
-
-    @property
-    def relative_error(self) -> float:
-        """Error of a product over its size, as far as the method knows it."""
-        ...
-
-    def apply(self, vectors: Float[Tensor, "params count"]) -> Float[Tensor, "params count"]:
-        """AV for the columns of V, which are of the operator's type and on its device."""
-        ...
-
-    def release(self) -> None:
-        """Give back memory that was kept to make further products cheap; products stay possible."""
-        ...
-
-
 class Operator:
-    """A symmetric operator as a person holds it: ``op @ v``, dense, or for SciPy.
+    """A linear operator as a person holds it: ``op @ v``, combined with others, dense, or for SciPy.
+
+    ``A + B``, ``A - B``, ``2 * A``, ``A @ B``, ``A.shift(δ)``, ``A.restrict("layers.0", "*.bias")`` give operators.
 
     Example:
+        >>> from theodolite.linalg.matrices import dense
         >>> op = dense(torch.diag(torch.tensor([1.0, -10.0])))
         >>> op @ torch.tensor([1.0, 1.0])
         tensor([  1., -10.])
+        >>> (2 * op).shift(1.0) @ torch.tensor([1.0, 1.0])
+        tensor([  3., -19.])
     """
 
-    def __init__(self, products: LinearOperator) -> None:
-        """Hold an operator that is known by its products."""
+    def __init__(self, products: LinearOperator, layout: Layout | None = None) -> None:
+        """Hold an operator that is known by its products.
+
+        Args:
+            products: The products.
+            layout: Which entries belong to which parameter, where that has a meaning.
+        """
         self._products = products
+        self.layout = layout
 
     def __repr__(self) -> str:
         """Size, type, device, method."""
@@ -105,6 +77,73 @@ class Operator:
         """Error of a product over its size, as far as the method knows it."""
         return self._products.relative_error
 
+    @property
+    def is_symmetric(self) -> bool:
+        """Whether A = Aᵀ by construction."""
+        return self._products.is_symmetric
+
+    def transpose(self) -> "Operator":
+        """Aᵀ; A itself if it is symmetric."""
+        return self if self.is_symmetric else Operator(self._products.transpose(), self.layout)
+
+    @property
+    def T(self) -> "Operator":  # noqa: N802  # as everywhere
+        """Aᵀ."""
+        return self.transpose()
+
+    def __add__(self, other: "Operator") -> "Operator":
+        """A + B."""
+        return Operator(total(self, other), self.layout) if isinstance(other, Operator) else NotImplemented
+
+    def __sub__(self, other: "Operator") -> "Operator":
+        """A − B."""
+        return self + (-other) if isinstance(other, Operator) else NotImplemented
+
+    def __neg__(self) -> "Operator":
+        """−A."""
+        return -1.0 * self
+
+    def __mul__(self, factor: float) -> "Operator":
+        """CA."""
+        return Operator(multiple(self, factor), self.layout)
+
+    __rmul__ = __mul__
+
+    def __truediv__(self, divisor: float) -> "Operator":
+        """A/c."""
+        return self * (1 / divisor)
+
+    def shift(self, shift: float) -> "Operator":
+        """A + δI.
+
+        Args:
+            shift: δ.
+
+        Returns:
+            The operator.
+        """
+        return Operator(shifted(self, shift), self.layout)
+
+    def restrict(self, *which: str | np.ndarray) -> "Operator":
+        """The block of A that belongs to some parameters.
+
+        Args:
+            which: Names of parameters, of modules, or patterns ("*.bias"); or one array of places.
+
+        Returns:
+            The submatrix as an operator; ``layout`` says what it holds, in order. A product costs as much as one of A:
+            for a small part of a large model, ``Objective(..., parameters=names)`` is cheaper.
+
+        Raises:
+            SettingError: If a pattern matches nothing, a place is out of range, or the operator knows no names.
+        """
+        if len(which) == 1 and not isinstance(which[0], str):
+            return Operator(restricted(self, which[0]))
+        if self.layout is None:
+            raise SettingError("the operator must know its parameters by name, and does not. Pass an array of places.")
+        places, layout = self.layout.places([str(pattern) for pattern in which])
+        return Operator(restricted(self, places), layout)
+
     def release(self) -> None:
         """Give back memory that was kept to make further products cheap; products stay possible."""
         self._products.release()
@@ -128,8 +167,14 @@ class Operator:
         """
         return self._products.apply(vectors)
 
-    def __matmul__(self, vectors: ArrayOrTensor) -> ArrayOrTensor:
-        """Av or AV, as a tensor for a tensor and an array for an array, in the operator's type."""
+    @overload
+    def __matmul__(self, vectors: "Operator") -> "Operator": ...
+    @overload
+    def __matmul__(self, vectors: ArrayOrTensor) -> ArrayOrTensor: ...
+    def __matmul__(self, vectors: "ArrayOrTensor | Operator") -> "ArrayOrTensor | Operator":
+        """Av or AV, as a tensor for a tensor and an array for an array, in the operator's type; AB for operators."""
+        if isinstance(vectors, Operator):
+            return Operator(composed(self, vectors), self.layout)
         if not isinstance(vectors, (np.ndarray, Tensor)):
             raise ShapeError(
                 f"op @ v needs a tensor or array of shape ({self.dimension},) or ({self.dimension}, k), got a "
@@ -148,20 +193,24 @@ class Operator:
         """The operator for SciPy's solvers, in its own type (float32 for half precision).
 
         Returns:
-            A ``scipy.sparse.linalg.LinearOperator``; symmetric, so it is its own adjoint.
+            A ``scipy.sparse.linalg.LinearOperator``, with its adjoint.
         """
+        adjoint = self.transpose()
 
         def product(vectors: np.ndarray) -> np.ndarray:
             return self @ vectors
 
+        def back(vectors: np.ndarray) -> np.ndarray:
+            return adjoint @ vectors
+
         dtype = as_array(torch.empty(0, dtype=self.dtype)).dtype
-        return ScipyOperator(self.shape, matvec=product, rmatvec=product, matmat=product, rmatmat=product, dtype=dtype)
+        return ScipyOperator(self.shape, matvec=product, rmatvec=back, matmat=product, rmatmat=back, dtype=dtype)
 
     def to_dense(self, *, symmetrize: bool = True, memory_limit: int = 4 * 2**30) -> Float[Tensor, "params params"]:
         """The matrix A, by products with the columns of the identity.
 
         Args:
-            symmetrize: Whether to return (A + Aᵀ)/2; without, A − Aᵀ shows the rounding.
+            symmetrize: Whether to return (A + Aᵀ)/2 of a symmetric operator; without, A − Aᵀ shows the rounding.
             memory_limit: Bytes that the matrix may take.
 
         Returns:
@@ -181,12 +230,14 @@ class Operator:
             )
         matrix = torch.empty(n, n, dtype=self.dtype, device=self.device)
         chunk = max(1, _CHUNK_BYTES // (2 * width * n))
-        for first in range(0, n, chunk):
-            size = min(chunk, n - first)
-            columns = torch.zeros(n, size, dtype=self.dtype, device=self.device)
-            columns[first : first + size].fill_diagonal_(1)
-            matrix[:, first : first + size] = self.apply(columns)
-        return _symmetrized(matrix) if symmetrize else matrix
+        with progress(n, "dense matrix") as bar:
+            for first in range(0, n, chunk):
+                size = min(chunk, n - first)
+                columns = torch.zeros(n, size, dtype=self.dtype, device=self.device)
+                columns[first : first + size].fill_diagonal_(1)
+                matrix[:, first : first + size] = self.apply(columns)
+                bar.update(size)
+        return _symmetrized(matrix) if symmetrize and self.is_symmetric else matrix
 
 
 def _symmetrized(matrix: Tensor, size: int = 512) -> Tensor:
@@ -199,91 +250,3 @@ def _symmetrized(matrix: Tensor, size: int = 512) -> Tensor:
             lower.copy_(mean)
             upper.copy_(mean.T)
     return matrix
-
-
-def as_array(tensor: Tensor) -> np.ndarray:
-    """A tensor as an array on the host; half precision, which NumPy lacks in part, as float32.
-
-    Args:
-        tensor: Any tensor.
-
-    Returns:
-        The array.
-    """
-    wide = tensor.float() if tensor.dtype in (torch.bfloat16, torch.float16) else tensor
-    array: np.ndarray = wide.detach().cpu().numpy()
-    return array
-
-
-def hessian(objective: Objective, at: object = None, *, memory_limit: int = MEMORY_LIMIT) -> Operator:
-    """The Hessian H(θ) of an objective, at a point that is fixed now.
-
-    Further products reuse the graph of the gradient. The point stays the same if the model is trained on meanwhile.
-
-    Args:
-        objective: J(θ).
-        at: Point θ, shape (n,); None is the present one.
-        memory_limit: Bytes that kept graphs may take; batches beyond are rebuilt for each block of vectors.
-
-    Returns:
-        The operator; ``release`` it, or use ``with``, to free the graphs early.
-
-    Raises:
-        SettingError: If ``objective`` is none.
-        ShapeError: If ``at`` has another shape.
-
-    Cost: nothing now; about 3 gradients for the first product, 1.5 to 2.6 for each further one.
-
-    Example:
-        >>> bowl = Objective.from_function(lambda theta: theta[0] * theta[1], torch.ones(2))
-        >>> hessian(bowl).to_dense()
-        tensor([[0., 1.],
-                [1., 0.]])
-    """
-    if not isinstance(objective, Objective):
-        raise SettingError(
-            f"objective must be an Objective, got a {type(objective).__name__}. "
-            "Form one with Objective(model, loss, data)."
-        )
-    return Operator(objective.open_products(at, memory_limit=memory_limit))
-
-
-class _Matrix:
-    """Products of a matrix that is written down."""
-
-    method = "dense"
-
-    def __init__(self, matrix: Tensor) -> None:
-        self._matrix = matrix
-        self.dimension, self.dtype, self.device = matrix.shape[0], matrix.dtype, matrix.device
-        self.relative_error = torch.finfo(matrix.dtype).eps
-
-    def apply(self, vectors: Tensor) -> Tensor:
-        """AV; one column at a time, so that a block gives the same bits as its columns."""
-        return torch.stack([self._matrix @ column for column in vectors.unbind(1)], 1) if vectors.numel() else vectors
-
-    def release(self) -> None:
-        """Nothing is kept."""
-
-
-def dense(matrix: Tensor | np.ndarray) -> Operator:
-    """A symmetric matrix that is written down, as an operator.
-
-    Args:
-        matrix: Symmetric, shape (n, n), floating point.
-
-    Returns:
-        The operator.
-
-    Raises:
-        ShapeError: If it is not square, real and symmetric to the square root of its precision.
-    """
-    tensor = torch.as_tensor(matrix)
-    if tensor.ndim != 2 or tensor.shape[0] != tensor.shape[1] or not tensor.is_floating_point() or not tensor.numel():
-        raise ShapeError(
-            f"matrix must be square, real and not empty, got shape {tuple(tensor.shape)} of {tensor.dtype}."
-        )
-    gap = float((tensor - tensor.T).abs().max())
-    if gap > torch.finfo(tensor.dtype).eps ** 0.5 * float(tensor.abs().max()):
-        raise ShapeError(f"matrix must be symmetric, but entries differ from their mirror by up to {gap:.3g}.")
-    return Operator(_Matrix(tensor))
