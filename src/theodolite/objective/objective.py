@@ -18,6 +18,7 @@ from theodolite.objective.knowledge import Knowledge
 from theodolite.objective.params import Params, trainable
 from theodolite.objective.products import HessianProducts
 from theodolite.objective.sources import FunctionSource, LossFunction, ModelSource, Source, check_parts, unwrapped
+from theodolite.objective.widening import widened
 from theodolite.records.results import ProductCheck
 
 MEMORY_LIMIT = 2**30
@@ -83,9 +84,11 @@ class Objective:
         """
         check_parts(model, loss, data)
         inner = unwrapped(model)
-        self.source: Source = ModelSource(trainable(inner, parameters), inner, loss, batches_of(data), count)
-        self.seed = seed
-        self.knowledge = Knowledge()
+        self._begin(ModelSource(trainable(inner, parameters), inner, loss, batches_of(data), count), seed)
+
+    def _begin(self, source: Source, seed: int) -> None:
+        """Nothing is known yet of what this source gives."""
+        self.source, self.seed, self.knowledge = source, seed, Knowledge()
         self._last: HessianProducts | None = None
         self._needs_graph = False
 
@@ -112,9 +115,22 @@ class Objective:
             )
         objective = cls.__new__(cls)
         leaf = start.detach().clone().requires_grad_()
-        objective.source = FunctionSource(Params(("theta",), (leaf,)), function)
-        objective.seed, objective._last, objective.knowledge = seed, None, Knowledge()
-        objective._needs_graph = False
+        objective._begin(FunctionSource(Params(("theta",), (leaf,)), function), seed)
+        return objective
+
+    def double(self) -> "Objective":
+        """The same J in float64, for numbers that float32 cannot hold: of a copy of the model, with batches widened.
+
+        Returns:
+            J at the same point. The original is not touched, and later training of it does not show in the copy.
+
+        Raises:
+            ObjectiveError: If J is a function of a vector, or its loss holds modules that cannot be copied along.
+
+        Cost: a copy of the model; on a CPU, everything then takes about twice as long.
+        """
+        objective = Objective.__new__(Objective)
+        objective._begin(widened(self.source), self.seed)
         return objective
 
     def __repr__(self) -> str:
