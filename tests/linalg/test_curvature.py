@@ -12,7 +12,7 @@ from torch.func import functional_call
 from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from families import BY_NAME, FAMILIES, Problem, mlp, regression
+from families import BY_NAME, FAMILIES, Problem, classification, mlp, regression
 from objective.oracle import ByHand, examples_of, simplify
 from theodolite.errors import ObjectiveError, SettingError
 from theodolite.linalg import empirical_fisher, fisher, ggn, gradient_covariance, hessian
@@ -302,6 +302,17 @@ MISTAKES = {
 def test_mistakes_are_told(ask, message):
     with pytest.raises((ObjectiveError, SettingError), match=message):
         ask()
+
+
+def test_sure_predictions_have_a_fisher_information():
+    """Where the softmax has saturated in float32, rounding hides the form of the second derivative."""
+    torch.manual_seed(0)
+    model = nn.Linear(3, 4)
+    with torch.no_grad():
+        model.weight.mul_(1000)
+    objective = Objective(model, classification, (torch.randn(20, 3), torch.randint(0, 4, (20,))))
+    F = fisher(objective).to_dense()
+    torch.testing.assert_close(F, ggn(objective).to_dense())
 
 
 def test_an_unlikely_loss_has_no_scores():

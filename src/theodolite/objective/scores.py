@@ -20,6 +20,9 @@ _ROUNDING = 1000
 """A second derivative has the form of a likelihood up to so many roundings."""
 
 
+_NOTHING = 100
+"""A second derivative below so many roundings is none: of predictions that are sure, no form can be told any more."""
+
 _NATURAL = ("categorical", "bernoulli", "gaussian")
 """Likelihoods of which ∇²ℓ by the outputs is the Fisher information, whatever the labels."""
 
@@ -86,6 +89,8 @@ def likelihood_of(output: Tensor, hessian: LossHessian, place: int) -> Likelihoo
             weights = (centred * image).sum(dim, keepdim=True) / square.clamp_min(torch.finfo(torch.float64).tiny)
             if _is_close(weights * centred, image, close) and _is_close(weights * another, other, close):
                 return Likelihood("categorical", dim, output, weights)
+    if image.norm() <= _NOTHING * torch.finfo(output.dtype).eps * xi.norm():
+        return Likelihood("gaussian", -1, output, diagonal)
     return None
 
 
