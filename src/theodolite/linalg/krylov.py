@@ -8,8 +8,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from theodolite.errors import SettingError, ShapeError
-from theodolite.linalg.lanczos import Krylov
 from theodolite.linalg.interface import LinearOperator
+from theodolite.linalg.lanczos import Krylov, require_symmetric
 from theodolite.records.obstacles import Status
 
 
@@ -52,7 +52,7 @@ def krylov_space(op: LinearOperator, start: Float[Tensor, "params"], products: i
 
     Raises:
         ShapeError: If start has another shape.
-        SettingError: If start is zero or not finite, or products is less than 1.
+        SettingError: If start is zero or not finite, products is less than 1, or A is not symmetric.
 
     Cost: ``products`` products; holds 2·products + 1 vectors of size n for a moment, then half.
     """
@@ -63,6 +63,7 @@ def krylov_space(op: LinearOperator, start: Float[Tensor, "params"], products: i
         raise SettingError(
             f"start must be finite and not zero, got a vector of norm {norm}; a zero gradient spans nothing."
         )
+    require_symmetric(op)
     if products < 1:
         raise SettingError(f"products must be at least 1, got {products}.")
     krylov = Krylov(op, start.detach().to(op.device), min(products, op.dimension))
