@@ -95,7 +95,7 @@ def test_the_check_is_made_once():
     with hessian(objective, objective.point() + 1) as op:
         op @ objective.point()
     assert objective.product_check is checked
-    assert first == (2 + 6) + (2 + 2)  # a few examples: sized, built, six differences; two batches: sized, built
+    assert first == (1 + 2) + (2 + 2)  # a few examples: built, two gradients; two batches: sized, built
     assert len(calls) - first == 2 * len(BY_NAME["mlp"]().batches)
 
 
@@ -237,19 +237,47 @@ def test_splitting():
     assert all(p["name"] == "a" and p["rate"] == 0.5 for p in pieces)
     assert pieces[1]["more"][1][0].shape == (2, 2)
     assert split_batch((x, torch.zeros(7)), 5, 2) == []  # a second length: nothing is known of it
+    assert [piece[1].tolist() for piece in split_batch((x, torch.arange(10)), 5, 3)] == [list(range(6)), [6, 7, 8, 9]]
     assert split_batch((x, torch.zeros(())), 5, 2) == []
     assert split_batch((x, object()), 5, 2) == []
     assert split_batch("text", 5, 2) == split_batch((), 5, 2) == []
 
 
-def test_targets_of_another_length_are_left_whole():
-    """Twenty sequences with their labels laid end to end: the batch cannot be cut."""
+def embedded():
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Embedding(5, 4), nn.Linear(4, 5), nn.Flatten(0, 1))
-    batch = (torch.randint(0, 5, (20, 3)), torch.randint(0, 5, (60,)))
-    objective = Objective(model, classification, batch)
+    return nn.Sequential(nn.Embedding(5, 4), nn.Linear(4, 5), nn.Flatten(0, 1)).double()
+
+
+def test_labels_laid_end_to_end_are_cut_along():
+    seen = []
+
+    def loss(model, batch):
+        seen.append((len(batch[0]), len(batch[1])))
+        return classification(model, batch)
+
+    objective = Objective(embedded(), loss, (torch.randint(0, 5, (20, 3)), torch.randint(0, 5, (60,))))
+    whole = objective.hvp(objective.point())
     with objective.products(memory_limit=0) as few:
-        torch.testing.assert_close(few.apply(objective.point()[:, None])[:, 0], objective.hvp(objective.point()))
+        torch.testing.assert_close(few.apply(objective.point()[:, None])[:, 0], whole)
+    assert (1, 3) in seen
+
+
+def test_pieces_that_make_no_sense_are_not_used():
+    """Class weights that happen to be as many as examples, and a model that takes batches of one size only."""
+    weighted = Objective(
+        mlp().double(),
+        lambda m, b: (m(b[0]) * b[1][:2]).pow(2).mean(),
+        (torch.randn(10, 3).double(), torch.randn(10).double()),
+    )
+    rigid = Objective(
+        mlp().double(),
+        lambda m, b: m(b.reshape(12, 3)).reshape(3, 4, 2).sum(1).pow(2).mean(),
+        torch.randn(12, 3).double(),
+    )
+    for objective in (weighted, rigid):
+        whole = objective.hvp(objective.point())
+        with objective.products(memory_limit=0) as few:
+            torch.testing.assert_close(few.apply(objective.point()[:, None])[:, 0], whole)
 
 
 # Blocks
@@ -274,8 +302,8 @@ def test_a_wrong_block_is_not_used(monkeypatch, generator):
     plain = home.pull_back
 
     def wrong(outputs, inputs, weights, *, is_block):
-        found = plain(outputs, inputs, weights, is_block=False)
-        return [[None if t is None else 2 * t for t in parts] for parts in found] if is_block else found
+        found = plain(outputs, inputs, weights, is_block=is_block)
+        return [None if t is None else 2 * t for t in found] if is_block else found
 
     monkeypatch.setattr(home, "pull_back", wrong)
     problem = BY_NAME["mlp"]()

@@ -6,6 +6,7 @@ pieces, if the losses of the pieces add up to the loss of the whole.
 """
 
 import logging
+import math
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -46,8 +47,8 @@ _AGREEMENT = 100
 class Graph(Protocol):
     """What is kept of one batch: a linear map between tensors shaped like the parameters."""
 
-    def products(self, directions: Sequence[tuple[Tensor, ...]], *, is_block: bool) -> list[Parts]:
-        """The map applied to each direction, one after the other or, as a block, at once."""
+    def product(self, direction: Parts, *, is_block: bool) -> Parts:
+        """The map applied to a direction; or to a block of them, stacked in front of each tensor, at once."""
         ...
 
 
@@ -96,7 +97,7 @@ class BatchMean:
         *,
         seed: int,
         knowledge: Knowledge,
-        memory_limit: int,
+        memory_limit: int | None,
         is_keeping: bool = True,
     ) -> None:
         """Fix the point; nothing is computed yet.
@@ -107,7 +108,7 @@ class BatchMean:
             linearization: How the graph of a batch is built.
             seed: Seed of the pinned randomness.
             knowledge: What is known of the batches.
-            memory_limit: Bytes that graphs may take at one time.
+            memory_limit: Bytes that graphs may take at one time; None sets no limit, and sizes need not be learnt.
             is_keeping: Whether graphs are kept for the next call.
         """
         self._source, self._theta, self._linearization, self._seed = source, theta, linearization, seed
@@ -136,21 +137,19 @@ class BatchMean:
         Returns:
             The products, column by column.
         """
-        params = self._source.params
-        directions = [params.unflatten(column) for column in vectors.unbind(1)]
-        if not directions:
+        if not vectors.shape[1]:
             return vectors.clone()
         mean: list[Tensor] = []
         examples = 0
         self._forget_if_moved()
-        with params.placed(self._theta):
+        with self._source.params.placed(self._theta):
             for built in self._graphs():
                 with self._measuring(built.batch):
-                    found = [params.flatten(parts) for parts in self._products(built, directions)]
+                    found = self._rows(built, vectors)
                 examples += built.count
                 mean = _updated(mean, found, built.count / examples)
                 del built, found  # the next one may need their room
-        return torch.stack(mean, 1) if len(mean) > 1 else mean[0].unsqueeze(1)
+        return (torch.cat(mean) if len(mean) > 1 else mean[0]).T
 
     def _forget_if_moved(self) -> None:
         """Graphs hold the parameters themselves: a change of these, told by their versions, makes graphs void."""
@@ -184,6 +183,8 @@ class BatchMean:
 
     def _pieces(self, batch: int, count: int, loss: Term) -> list[_Piece]:
         """A batch whole, or in pieces whose graphs fit the limit."""
+        if self._memory_limit is None:
+            return [_Piece(batch, 0, count, loss, 0)]
 
         def run() -> Tensor:
             with self._measuring(batch):
@@ -203,42 +204,47 @@ class BatchMean:
     def _build(self, piece: _Piece) -> _Built:
         """The graph of a piece, kept if memory permits; others make room for it if need be."""
         held = sum(built.size for built in self._kept.values())
-        while self._kept and held + piece.size > self._memory_limit:
+        limit = math.inf if self._memory_limit is None else self._memory_limit
+        while self._kept and held + piece.size > limit:
             held -= self._kept.popitem()[1].size
         with self._measuring(piece.batch):
             built = _Built(piece.batch, piece.count, piece.size, self._linearization.build(piece.count, piece.loss))
-        if self._is_keeping and held + piece.size <= self._memory_limit:
+        if self._is_keeping and held + piece.size <= limit:
             self._kept[piece.batch, piece.number] = built
         return built
 
-    def _products(self, built: _Built, directions: Sequence[tuple[Tensor, ...]]) -> list[Parts]:
-        """The map of one batch on each direction, in blocks where that is faster and known to be right."""
+    def _rows(self, built: _Built, vectors: Tensor) -> list[Tensor]:
+        """Products of one batch, as rows, in blocks where that is faster and known to be right."""
         columns = min(_BLOCK, _BLOCK_BYTES // max(1, built.size))
-        is_worthwhile = self._theta.numel() <= _BLOCK_PARAMETERS and min(columns, len(directions)) >= _FEWEST_IN_BLOCK
+        is_worthwhile = self._theta.numel() <= _BLOCK_PARAMETERS and min(columns, vectors.shape[1]) >= _FEWEST_IN_BLOCK
         if is_worthwhile and self._are_blocks_right is None:
-            self._are_blocks_right = self._try_block(built.graph, directions[:_FEWEST_IN_BLOCK])
-        if not (is_worthwhile and self._are_blocks_right):
-            return built.graph.products(directions, is_block=False)
-        starts = range(0, len(directions), columns)
-        blocks = [built.graph.products(directions[start : start + columns], is_block=True) for start in starts]
-        return [parts for block in blocks for parts in block]
+            self._are_blocks_right = self._try_block(built.graph, vectors[:, :_FEWEST_IN_BLOCK])
+        if is_worthwhile and self._are_blocks_right:
+            return [self._block(built.graph, block) for block in vectors.split(columns, 1)]
+        return [self._single(built.graph, column) for column in vectors.unbind(1)]
 
-    def _try_block(self, graph: Graph, directions: Sequence[tuple[Tensor, ...]]) -> bool:
-        """Whether a block of directions can be differentiated at once, and gives what one by one gives."""
-        flatten = self._source.params.flatten
+    def _single(self, graph: Graph, column: Tensor) -> Float[Tensor, "1 params"]:
+        """One product, as a row."""
+        params = self._source.params
+        return params.flatten(graph.product(params.unflatten(column), is_block=False)).unsqueeze(0)
+
+    def _block(self, graph: Graph, columns: Tensor) -> Float[Tensor, "count params"]:
+        """Products with several columns at once, as rows."""
+        params = self._source.params
+        return params.flatten_rows(graph.product(params.unflatten_rows(columns.T), is_block=True), columns.shape[1])
+
+    def _try_block(self, graph: Graph, vectors: Tensor) -> bool:
+        """Whether several columns can be differentiated at once, and give what they give one by one."""
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("error")  # torch warns where it would go one by one all the same
-                block = graph.products(directions, is_block=True)
+                block = self._block(graph, vectors)
         except (RuntimeError, NotImplementedError, UserWarning) as reason:
             _LOG.info("Products one by one: a block cannot be differentiated at once, %s", str(reason).splitlines()[0])
             return False
-        pairs = zip(block, graph.products(directions, is_block=False), strict=True)
-        gaps = [
-            (flatten(a) - (b := flatten(single))).norm() <= _AGREEMENT * self.relative_error * b.norm()
-            for a, single in pairs
-        ]
-        return all(map(bool, gaps))
+        singles = torch.cat([self._single(graph, column) for column in vectors.unbind(1)])
+        gaps, scales = (block - singles).norm(dim=1), singles.norm(dim=1)
+        return bool((gaps <= _AGREEMENT * self.relative_error * scales).all())
 
 
 def _updated(mean: list[Tensor], found: list[Tensor], share: float) -> list[Tensor]:
@@ -247,31 +253,24 @@ def _updated(mean: list[Tensor], found: list[Tensor], share: float) -> list[Tens
 
 
 def pull_back(
-    outputs: Sequence[Tensor | None],
-    inputs: Sequence[Tensor],
-    weights: Sequence[Parts],
-    *,
-    is_block: bool,
-) -> list[list[Tensor | None]]:
-    """Derivatives of Σ outputs·weights with respect to inputs, for each set of weights; the graph is kept.
+    outputs: Sequence[Tensor | None], inputs: Sequence[Tensor], weights: Parts, *, is_block: bool
+) -> list[Tensor | None]:
+    """Derivatives of Σ outputs·weights with respect to inputs; the graph is kept.
 
     Args:
         outputs: Tensors y(x); None and what has no graph are left out.
         inputs: Tensors x.
-        weights: Sets of tensors shaped like the outputs; None stands for zeros.
-        is_block: Whether to differentiate all sets at once; otherwise one after the other.
+        weights: Tensors shaped like the outputs, None for zeros; for a block, several stacked in front of each.
+        is_block: Whether it is a block.
 
     Returns:
-        One list for each set, with None where no output depends on an input.
+        Tensors shaped like the inputs, stacked as the weights are; None where no output depends on an input.
     """
-    chosen = [i for i, y in enumerate(outputs) if y is not None and y.requires_grad and weights[0][i] is not None]
-    if not chosen:
-        return [[None] * len(inputs) for _ in weights]
-    ys: Any = [outputs[i] for i in chosen]
-    columns: Any = [[w[i] for i in chosen] for w in weights]
-    options: Any = {"retain_graph": True, "allow_unused": True}
-    if not is_block:
-        return [list(torch.autograd.grad(ys, inputs, column, **options)) for column in columns]
-    stacked = [torch.stack(same) for same in zip(*columns, strict=True)]
-    found = torch.autograd.grad(ys, inputs, stacked, is_grads_batched=True, **options)
-    return [[None if tensor is None else tensor[k] for tensor in found] for k in range(len(weights))]
+    pairs = [
+        (y, w) for y, w in zip(outputs, weights, strict=True) if y is not None and y.requires_grad and w is not None
+    ]
+    if not pairs:
+        return [None] * len(inputs)
+    ys, ws = zip(*pairs, strict=True)
+    options: Any = {"retain_graph": True, "allow_unused": True, "is_grads_batched": is_block}
+    return list(torch.autograd.grad(ys, inputs, ws, **options))

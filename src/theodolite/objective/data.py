@@ -120,8 +120,8 @@ def split_batch(batch: Batch, count: int, size: int) -> list[Batch]:
     """A batch in pieces of so many examples, views where they can be.
 
     Args:
-        batch: A tensor or array, or a mapping, tuple or list that holds some, each with ``count`` entries in its first
-            dimension, beside plain values.
+        batch: A tensor or array, or a dict, tuple or list that holds some, beside plain values. The first dimension of
+            each has ``count`` entries, or a multiple of it: labels of sequences laid end to end.
         count: Number of examples.
         size: Most examples of a piece.
 
@@ -129,9 +129,14 @@ def split_batch(batch: Batch, count: int, size: int) -> list[Batch]:
         The pieces in order; empty if the batch holds anything else.
     """
     parts = list(_tensors_of(batch))
-    if size < 1 or not parts or any(part is None or not part.ndim or part.shape[0] != count for part in parts):
+    if size < 1 or not parts or any(not _is_in_rows(part, count) for part in parts):
         return []
-    return [_cut(batch, slice(start, start + size)) for start in range(0, count, size)]
+    return [_cut(batch, count, start, start + size) for start in range(0, count, size)]
+
+
+def _is_in_rows(part: Tensor | np.ndarray | None, count: int) -> bool:
+    """Whether something has so many rows, or a multiple."""
+    return part is not None and part.ndim > 0 and part.shape[0] > 0 and part.shape[0] % count == 0
 
 
 def _tensors_of(value: Any) -> Iterator[Tensor | np.ndarray | None]:
@@ -145,13 +150,14 @@ def _tensors_of(value: Any) -> Iterator[Tensor | np.ndarray | None]:
         yield None
 
 
-def _cut(value: Any, part: slice) -> Any:
-    """A part of every tensor that a batch holds."""
+def _cut(value: Any, count: int, start: int, end: int) -> Any:
+    """The rows of some examples, of every tensor that a batch holds."""
     if isinstance(value, (Tensor, np.ndarray)):
-        return value[part]
+        rows = value.shape[0] // count
+        return value[start * rows : end * rows]
     if isinstance(value, dict):
-        return {key: _cut(item, part) for key, item in value.items()}
-    return type(value)(_cut(item, part) for item in value) if isinstance(value, (tuple, list)) else value
+        return {key: _cut(item, count, start, end) for key, item in value.items()}
+    return type(value)(_cut(item, count, start, end) for item in value) if isinstance(value, (tuple, list)) else value
 
 
 def count_examples(batch: Batch) -> int:

@@ -53,19 +53,41 @@ def central_difference(
     norm = float(vector.norm())
     if norm == 0 or not math.isfinite(norm):
         return Difference(vector * 0, 0.0, is_smooth=True)
-    epsilon = torch.finfo(theta.dtype).eps
-    step = epsilon**0.25 * max(1.0, float(theta.norm())) / norm
-
-    def difference(h: float) -> Tensor:
-        ahead = mean_gradient(source, theta + h * vector, seed=seed)
-        behind = mean_gradient(source, theta - h * vector, seed=seed)
-        return (ahead - behind) / (2 * h)
-
-    coarse, middle, fine = difference(step), difference(step / 2), difference(step / 4)
+    coarse, middle, fine = (
+        one_difference(source, theta, vector, seed=seed, shrink=shrink) for shrink in (1.0, 0.5, 0.25)
+    )
     product = (4 * fine - middle) / 3
     first, last = float((middle - coarse).norm()), float((fine - middle).norm())
-    rounding = epsilon**0.5 * float(product.norm())
+    rounding = torch.finfo(theta.dtype).eps ** 0.5 * float(product.norm())
     return Difference(product, last, is_smooth=last <= max(0.5 * first, rounding))
+
+
+def one_difference(
+    source: Source,
+    theta: Float[Tensor, "params"],
+    vector: Float[Tensor, "params"],
+    *,
+    seed: int,
+    shrink: float = 0.5,
+) -> Float[Tensor, "params"]:
+    """H(θ)v from one central difference of the gradient, of unknown error.
+
+    Args:
+        source: J(θ).
+        theta: θ.
+        vector: v, finite and not zero.
+        seed: Seed of the pinned randomness.
+        shrink: The step, over ε^(1/4)·max(1, ‖θ‖)/‖v‖.
+
+    Returns:
+        The product.
+
+    Cost: two gradients.
+    """
+    h = shrink * torch.finfo(theta.dtype).eps ** 0.25 * max(1.0, float(theta.norm())) / float(vector.norm())
+    ahead = mean_gradient(source, theta + h * vector, seed=seed)
+    behind = mean_gradient(source, theta - h * vector, seed=seed)
+    return ahead.sub_(behind).div_(2 * h)
 
 
 def is_gradient_of_value(source: Source, theta: Float[Tensor, "params"], *, seed: int) -> bool:

@@ -1,6 +1,5 @@
 """How is JᵀSJv formed, with J the Jacobian of the model's outputs by θ?"""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -36,15 +35,12 @@ class OutputGraph:
     pulled: Parts
     outer: Outer
 
-    def products(self, directions: Sequence[tuple[Tensor, ...]], *, is_block: bool) -> list[Parts]:
-        """JᵀSJv for each v, and S itself for parameters that the loss reaches past the outputs."""
-        changes = pull_back(self.pulled, self.weights, directions, is_block=is_block)
-        images = self.outer.apply(list(zip(changes, directions, strict=True)), is_block=is_block)
-        backs = pull_back(self.outputs, self.params.tensors, [image for image, _ in images], is_block=is_block)
-        return [
-            [a if b is None else (b if a is None else a + b) for a, b in zip(back, direct, strict=True)]
-            for back, (_, direct) in zip(backs, images, strict=True)
-        ]
+    def product(self, direction: Parts, *, is_block: bool) -> Parts:
+        """JᵀSJv, and S itself for parameters that the loss reaches past the outputs."""
+        change = pull_back(self.pulled, self.weights, direction, is_block=is_block)
+        image, direct = self.outer.apply(change, direction, is_block=is_block)
+        back = pull_back(self.outputs, self.params.tensors, image, is_block=is_block)
+        return [a if b is None else (b if a is None else a + b) for a, b in zip(back, direct, strict=True)]
 
 
 @dataclass(frozen=True, eq=False)

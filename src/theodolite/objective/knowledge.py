@@ -1,5 +1,7 @@
 """What is learnt of an objective once, and used by every product: sizes of its batches, a check of its products."""
 
+import logging
+import math
 from collections.abc import Callable
 
 import torch
@@ -7,6 +9,8 @@ from torch import Tensor
 
 from theodolite.objective.sources import Term
 from theodolite.records.results import ProductCheck
+
+_LOG = logging.getLogger(__name__)
 
 _SLACK = 64
 """Losses of pieces add up to that of the whole to so many roundings; batch statistics and masks miss by far."""
@@ -83,7 +87,24 @@ class Knowledge:
         """
         if batch not in self._is_additive:
             whole = loss().detach()
-            total = torch.stack([part().detach().double() * some for some, part in parts]).sum() / count
-            gap, scale = float((whole.double() - total).abs()), float(whole.abs())
-            self._is_additive[batch] = gap <= _SLACK * torch.finfo(whole.dtype).eps * scale
+            values = [value_of(part) for _, part in parts]
+            total = sum(some * value for (some, _), value in zip(parts, values, strict=True)) / count
+            gap = abs(float(whole) - total)  # NaN if a piece cannot be evaluated
+            self._is_additive[batch] = gap <= _SLACK * torch.finfo(whole.dtype).eps * abs(float(whole))
         return self._is_additive[batch]
+
+
+def value_of(piece: Term) -> float:
+    """The loss of a piece of a batch; NaN if the loss cannot be evaluated on it.
+
+    Args:
+        piece: Its loss.
+
+    Returns:
+        The value.
+    """
+    try:
+        return float(piece().detach())
+    except (RuntimeError, ValueError, IndexError, TypeError, AssertionError) as error:
+        _LOG.info("A batch is left whole: its loss cannot be evaluated on a piece, %s", error)
+        return math.nan

@@ -20,10 +20,10 @@ Pair = tuple[Parts, Parts]
 
 
 class Outer(Protocol):
-    """S as a map on pairs (w, v): a change w of the outputs, and v of the parameters that the loss reaches directly."""
+    """S as a map of pairs: a change w of the outputs, and a change v of parameters that the loss reaches directly."""
 
-    def apply(self, pairs: Sequence[Pair], *, is_block: bool) -> list[Pair]:
-        """S on each pair."""
+    def apply(self, w: Parts, v: Parts, *, is_block: bool) -> Pair:
+        """S on a pair, or on a block of pairs that are stacked in front of each tensor."""
         ...
 
 
@@ -46,10 +46,10 @@ class LossHessian:
         gradient = torch.autograd.grad(split.loss, inputs, create_graph=True, allow_unused=True)
         return cls(gradient, inputs, len(split.leaves))
 
-    def apply(self, pairs: Sequence[Pair], *, is_block: bool) -> list[Pair]:
-        """∇²ℓ on each pair."""
-        found = pull_back(self.gradient, self.inputs, [(*w, *v) for w, v in pairs], is_block=is_block)
-        return [(parts[: self.outputs], parts[self.outputs :]) for parts in found]
+    def apply(self, w: Parts, v: Parts, *, is_block: bool) -> Pair:
+        """∇²ℓ on a pair or a block."""
+        found = pull_back(self.gradient, self.inputs, (*w, *v), is_block=is_block)
+        return found[: self.outputs], found[self.outputs :]
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,9 +95,9 @@ class ExampleGradients:
                 )
         return cls([None if a is None else a * count for a in gradients], direct, count, centre)
 
-    def apply(self, pairs: Sequence[Pair], *, is_block: bool) -> list[Pair]:
-        """S on each pair."""
-        return [self._apply(w, v) for w, v in pairs]
+    def apply(self, w: Parts, v: Parts, *, is_block: bool) -> Pair:
+        """S on a pair or a block."""
+        return each(self._apply, w, v) if is_block else self._apply(w, v)
 
     def _apply(self, w: Parts, v: Parts) -> Pair:
         """Each gradient, times its slope along the direction."""
@@ -109,6 +109,22 @@ class ExampleGradients:
             for a in self.gradients
         ]
         return back, [None if p is None else p * slopes.mean().to(p) for p in self.direct]
+
+
+def each(function: Callable[[Parts, Parts], Pair], w: Parts, v: Parts) -> Pair:
+    """A map on pairs, applied to a block of them one after the other."""
+    count = next(len(tensor) for tensor in (*w, *v) if tensor is not None)
+    images = [function(_item(w, k), _item(v, k)) for k in range(count)]
+    first, second = zip(*images, strict=True)
+    return _stacked(first), _stacked(second)
+
+
+def _item(block: Parts, k: int) -> Parts:
+    return [None if tensor is None else tensor[k] for tensor in block]
+
+
+def _stacked(images: Sequence[Parts]) -> Parts:
+    return [None if same[0] is None else torch.stack(same) for same in zip(*images, strict=True)]
 
 
 def present(first: Parts, second: Parts) -> list[tuple[Tensor, Tensor]]:

@@ -69,6 +69,23 @@ class Params:
         parts = vector.split(self.sizes)
         return tuple(part.reshape(tensor.shape).to(tensor) for part, tensor in zip(parts, self.tensors, strict=True))
 
+    def unflatten_rows(self, rows: Float[Tensor, "count params"]) -> tuple[Tensor, ...]:
+        """Parts of several vectors, stacked in front of the shape of each parameter."""
+        parts = rows.split(self.sizes, 1)
+        pairs = zip(parts, self.tensors, strict=True)
+        return tuple(part.reshape(len(rows), *tensor.shape).to(tensor) for part, tensor in pairs)
+
+    def flatten_rows(self, tensors: Sequence[Tensor | None], count: int) -> Float[Tensor, "count params"]:
+        """Several vectors of tensors stacked in front of the shape of each parameter; None stands for zeros."""
+        pairs = zip(tensors, self.sizes, strict=True)
+        parts = [
+            torch.zeros(count, size, dtype=self.dtype, device=self.device)
+            if tensor is None
+            else tensor.detach().reshape(count, size).to(dtype=self.dtype, device=self.device)
+            for tensor, size in pairs
+        ]
+        return torch.cat(parts, 1)
+
     def vector(self, value: object, name: str = "vector") -> Float[Tensor, "params"]:
         """A caller's vector, checked, in the type and on the device of θ.
 

@@ -2,7 +2,6 @@
 
 import logging
 import warnings
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -32,9 +31,9 @@ class GradientGraph:
     params: Params
     gradient: Parts
 
-    def products(self, directions: Sequence[tuple[Tensor, ...]], *, is_block: bool) -> list[Parts]:
-        """Hv for each v: the gradient of g·v."""
-        return list(pull_back(self.gradient, self.params.tensors, directions, is_block=is_block))
+    def product(self, direction: Parts, *, is_block: bool) -> Parts:
+        """Hv: the gradient of g·v."""
+        return pull_back(self.gradient, self.params.tensors, direction, is_block=is_block)
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,7 +178,7 @@ class HessianProducts:
                 DoubleBackward(self._source.params),
                 seed=self._seed,
                 knowledge=Knowledge(),
-                memory_limit=2**62,
+                memory_limit=None,
             )
             check = check_products(sample, self._theta, mean.apply, method=DOUBLE_BACKWARD, seed=self._seed)
             self._knowledge.check = check

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from theodolite.errors import ObjectiveError
 from theodolite.objective.batchwise import Parts
-from theodolite.objective.outer import LossHessian, Pair
+from theodolite.objective.outer import LossHessian, Pair, each
 from theodolite.objective.split import Split
 
 _ROUNDING = 1000
@@ -70,7 +70,7 @@ def likelihood_of(output: Tensor, hessian: LossHessian, place: int) -> Likelihoo
     def apply(direction: Tensor) -> Tensor:
         weights: list[Tensor | None] = [None] * len(hessian.inputs)
         weights[place] = direction.to(output)
-        ((found, _),) = hessian.apply([(weights[: hessian.outputs], weights[hessian.outputs :])], is_block=False)
+        found, _ = hessian.apply(weights[: hessian.outputs], weights[hessian.outputs :], is_block=False)
         image = found[place]
         return torch.zeros_like(direction) if image is None else image.double()
 
@@ -157,21 +157,20 @@ class SampledScores:
             dims.append(likelihood.dim + (likelihood.dim >= 0) if leaf.ndim > 1 else None)
         return cls(scores, tuple(dims), None if is_fisher else hessian)
 
-    def apply(self, pairs: Sequence[Pair], *, is_block: bool) -> list[Pair]:
-        """S on each pair."""
-        images = [self._apply(w) for w, _ in pairs]
-        if self.hessian is None:
-            return [(image, [None] * len(v)) for image, (_, v) in zip(images, pairs, strict=True)]
-        nothing: Parts = [None] * len(self.scores)
-        direct = self.hessian.apply([(nothing, v) for _, v in pairs], is_block=is_block)
-        return [(image, past) for image, (_, past) in zip(images, direct, strict=True)]
+    def apply(self, w: Parts, v: Parts, *, is_block: bool) -> Pair:
+        """S on a pair or a block."""
+        image, direct = each(self._apply, w, v) if is_block else self._apply(w, v)
+        if self.hessian is not None:
+            _, direct = self.hessian.apply([None] * len(self.scores), v, is_block=is_block)
+        return image, direct
 
-    def _apply(self, w: Parts) -> Parts:
+    def _apply(self, w: Parts, v: Parts) -> Pair:
         """Each score, times its product with a change of the outputs, row by row."""
-        return [
+        image = [
             None if s is None or x is None else (_rows(s * x, dim) * s).mean(0)
             for s, x, dim in zip(self.scores, w, self.dims, strict=True)
         ]
+        return image, [None] * len(v)
 
 
 def _rows(products: Tensor, dim: int | None) -> Tensor:
@@ -210,11 +209,11 @@ class PredictiveScores:
                 require_likelihood(leaf, hessian, place, names=_NATURAL)
         return cls(hessian)
 
-    def apply(self, pairs: Sequence[Pair], *, is_block: bool) -> list[Pair]:
-        """S on each pair."""
-        nothing: Parts = [None] * (len(self.hessian.inputs) - self.hessian.outputs)
-        found = self.hessian.apply([(w, nothing) for w, _ in pairs], is_block=is_block)
-        return [(image, nothing) for image, _ in found]
+    def apply(self, w: Parts, v: Parts, *, is_block: bool) -> Pair:
+        """S on a pair or a block."""
+        nothing: Parts = [None] * len(v)
+        image, _ = self.hessian.apply(w, nothing, is_block=is_block)
+        return image, nothing
 
 
 def require_likelihood(output: Tensor, hessian: LossHessian, place: int, *, names: Sequence[str] = ()) -> Likelihood:

@@ -1,5 +1,6 @@
 """What did one measurement give: series, eigenpairs, lines."""
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -58,7 +59,7 @@ class ProductCheck:
             cannot tell, as on nets with kinks or in half precision.
         symmetry: |u·Hv − v·Hu| over its greatest possible size, for random u and v.
         difference: ‖Hv − differences‖ over the size of Hv.
-        difference_error: Relative error of the differences themselves.
+        difference_error: Relative error of the differences themselves; NaN where one agreed at once.
         is_gradient: False if what autograd gives as gradient is not that of the loss either, told by the slope of the
             loss and by differences that are not symmetric: then something is detached, or held fixed, that depends on
             θ, and double backward, which takes it as fixed, is kept.
@@ -75,9 +76,10 @@ class ProductCheck:
         """One sentence."""
         word = {True: "agrees with", False: "disagrees with", None: "cannot be told by"}[self.agrees]
         cause = "" if self.is_gradient else "; the loss detaches something that depends on the parameters"
+        error = "" if math.isnan(self.difference_error) else f" ± {self.difference_error:.1e}"
         return (
-            f"{self.method} {word} central differences of gradients (apart by {self.difference:.1e} ± "
-            f"{self.difference_error:.1e}, asymmetric by {self.symmetry:.1e}){cause}."
+            f"{self.method} {word} central differences of gradients (apart by {self.difference:.1e}{error}, asymmetric "
+            f"by {self.symmetry:.1e}){cause}."
         )
 
 
