@@ -20,12 +20,13 @@ TABLE = {
     "plots": GROUND | {"records"},
     "diagnosis": GROUND | {"records"},
     "pages": GROUND | {"records", "plots", "diagnosis"},
+    "theory": GROUND,
     "objective": GROUND | {"records"},
     "linalg": GROUND | {"records", "objective"},
     "landscape": GROUND | {"records", "objective", "linalg"},
     "probes": GROUND | {"records", "objective", "linalg", "landscape"},
     "monitor": GROUND | {"records", "objective", "linalg", "landscape", "probes", "diagnosis"},
-    "problems": GROUND | {"records", "objective"},
+    "problems": GROUND | {"records", "objective", "theory"},
 }
 TABLE["cli"] = set(TABLE) | {DOOR}
 TABLE["__main__"] = {"cli"}
@@ -33,15 +34,15 @@ TABLE[DOOR] = set(TABLE) - {"__main__"}
 """Room -> the rooms it may import."""
 
 TORCH_ROOMS = {"objective", "linalg", "landscape", "probes", "monitor", "problems"}
-NUMPY_ROOMS = {"records", "plots", "diagnosis", "pages"}
+NUMPY_ROOMS = {"records", "plots", "diagnosis", "pages", "theory"}
 OWNERS = {
     "torch": TORCH_ROOMS | {"cli"},
-    "scipy": {"diagnosis", "linalg", "landscape", "probes", "problems", "objective"},
+    "scipy": {"diagnosis", "theory", "linalg", "landscape", "probes", "problems", "objective"},
     "matplotlib": {"plots"},
     "plotly": {"plots", "pages"},
     "jinja2": {"pages"},
     "click": {"cli"},
-    "tqdm": {"monitor", "cli"},
+    "tqdm": {"linalg", "monitor", "cli"},
     "sklearn": set(),  # through _checks.require only
     "pooch": set(),
     "beartype": set(),

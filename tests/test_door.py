@@ -1,5 +1,6 @@
 """Does the front door lead to every public name, and stay light?"""
 
+import ast
 import subprocess
 import sys
 from importlib import import_module
@@ -52,11 +53,7 @@ def test_stored_runs_open_without_torch():
 
 def test_the_types_see_the_same_names():
     """The re-exports for type checkers and the table name the same homes."""
-    text = Path(theodolite.__file__).read_text(encoding="utf-8")
-    block = text.partition("if TYPE_CHECKING:")[2].partition("\n\n")[0]
-    seen = {}
-    for line in block.splitlines():
-        words = line.replace(",", " ").split()
-        if words[:1] == ["from"]:
-            seen |= dict.fromkeys(words[3:], words[1])
+    tree = ast.parse(Path(theodolite.__file__).read_text(encoding="utf-8"))
+    (block,) = [node for node in tree.body if isinstance(node, ast.If)]
+    seen = {name.name: line.module for line in block.body for name in line.names}
     assert seen == HOMES

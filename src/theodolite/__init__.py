@@ -10,8 +10,36 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from theodolite.diagnosis import diagnose
-    from theodolite.landscape import line
-    from theodolite.linalg import hessian, largest_eigenvalues, smallest_eigenvalues
+    from theodolite.landscape import (
+        classify,
+        directional_curvature,
+        find_critical_point,
+        gradient_step,
+        line,
+        newton,
+        taylor,
+        taylor_order,
+    )
+    from theodolite.linalg import (
+        diagonal,
+        eigendecomposition,
+        empirical_fisher,
+        extreme_eigenvalues,
+        fisher,
+        frobenius_norm,
+        ggn,
+        gradient_conditioning,
+        gradient_covariance,
+        hessian,
+        largest_eigenvalues,
+        optimizer_metric,
+        preconditioned,
+        smallest_eigenvalues,
+        solve,
+        solve_absolute,
+        spectral_density,
+        trace,
+    )
     from theodolite.monitor import Monitor
     from theodolite.objective import Objective
     from theodolite.pages import report
@@ -24,12 +52,34 @@ _HOMES = {
     "Monitor": "theodolite.monitor",
     "Objective": "theodolite.objective",
     "Run": "theodolite.records",
+    "classify": "theodolite.landscape",
     "diagnose": "theodolite.diagnosis",
+    "diagonal": "theodolite.linalg",
+    "directional_curvature": "theodolite.landscape",
+    "eigendecomposition": "theodolite.linalg",
+    "empirical_fisher": "theodolite.linalg",
+    "extreme_eigenvalues": "theodolite.linalg",
+    "find_critical_point": "theodolite.landscape",
+    "fisher": "theodolite.linalg",
+    "frobenius_norm": "theodolite.linalg",
+    "ggn": "theodolite.linalg",
+    "gradient_conditioning": "theodolite.linalg",
+    "gradient_covariance": "theodolite.linalg",
+    "gradient_step": "theodolite.landscape",
     "hessian": "theodolite.linalg",
     "largest_eigenvalues": "theodolite.linalg",
     "line": "theodolite.landscape",
+    "newton": "theodolite.landscape",
+    "optimizer_metric": "theodolite.linalg",
+    "preconditioned": "theodolite.linalg",
     "report": "theodolite.pages",
     "smallest_eigenvalues": "theodolite.linalg",
+    "solve": "theodolite.linalg",
+    "solve_absolute": "theodolite.linalg",
+    "spectral_density": "theodolite.linalg",
+    "taylor": "theodolite.landscape",
+    "taylor_order": "theodolite.landscape",
+    "trace": "theodolite.linalg",
 }
 
 __all__ = [
@@ -37,12 +87,34 @@ __all__ = [
     "Objective",
     "Run",
     "__version__",
+    "classify",
     "diagnose",
+    "diagonal",
+    "directional_curvature",
+    "eigendecomposition",
+    "empirical_fisher",
+    "extreme_eigenvalues",
+    "find_critical_point",
+    "fisher",
+    "frobenius_norm",
+    "ggn",
+    "gradient_conditioning",
+    "gradient_covariance",
+    "gradient_step",
     "hessian",
     "largest_eigenvalues",
     "line",
+    "newton",
+    "optimizer_metric",
+    "preconditioned",
     "report",
     "smallest_eigenvalues",
+    "solve",
+    "solve_absolute",
+    "spectral_density",
+    "taylor",
+    "taylor_order",
+    "trace",
 ]
 
 

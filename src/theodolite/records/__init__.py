@@ -3,9 +3,19 @@
 from theodolite.records.diagnosis import Diagnosis, Finding, Findings, Remedy, Trials
 from theodolite.records.estimates import MISSING, Estimate
 from theodolite.records.obstacles import OBSTACLES, UNDETERMINED, Status, Verdict
+from theodolite.records.points import (
+    CriticalPoint,
+    DirectionalCurvature,
+    NewtonPath,
+    StepForecast,
+    StepPrediction,
+    Taylor,
+)
 from theodolite.records.progress import Progress
-from theodolite.records.results import Eigenpairs, Line, Series
+from theodolite.records.results import Eigenpairs, Line, ProductCheck, Series
 from theodolite.records.run import Event, Run, list_runs
+from theodolite.records.solutions import GradientConditioning, Inertia, Solution
+from theodolite.records.spectra import DiagonalEstimate, SpectralDensity, TraceEstimate
 from theodolite.records.survey import Rescaled, Survey, WhatIf
 from theodolite.records.writer import RunWriter
 
@@ -13,21 +23,34 @@ __all__ = [
     "MISSING",
     "OBSTACLES",
     "UNDETERMINED",
+    "CriticalPoint",
     "Diagnosis",
+    "DiagonalEstimate",
+    "DirectionalCurvature",
     "Eigenpairs",
     "Estimate",
     "Event",
     "Finding",
     "Findings",
+    "GradientConditioning",
+    "Inertia",
     "Line",
+    "NewtonPath",
+    "ProductCheck",
     "Progress",
     "Remedy",
     "Rescaled",
     "Run",
     "RunWriter",
     "Series",
+    "Solution",
+    "SpectralDensity",
     "Status",
+    "StepForecast",
+    "StepPrediction",
     "Survey",
+    "Taylor",
+    "TraceEstimate",
     "Trials",
     "Verdict",
     "WhatIf",

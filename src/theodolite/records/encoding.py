@@ -24,23 +24,46 @@ from theodolite.errors import RunError
 from theodolite.records.diagnosis import Diagnosis, Finding, Findings, Remedy, Trials
 from theodolite.records.estimates import Estimate
 from theodolite.records.obstacles import Status, Verdict
+from theodolite.records.points import (
+    CriticalPoint,
+    DirectionalCurvature,
+    NewtonPath,
+    StepForecast,
+    StepPrediction,
+    Taylor,
+)
 from theodolite.records.progress import Progress
-from theodolite.records.results import Eigenpairs, Line, Series
+from theodolite.records.results import Eigenpairs, Line, ProductCheck, Series
+from theodolite.records.solutions import GradientConditioning, Inertia, Solution
+from theodolite.records.spectra import DiagonalEstimate, SpectralDensity, TraceEstimate
 from theodolite.records.survey import Rescaled, Survey, WhatIf
 
 RECORDS: Mapping[type, tuple[int, int]] = MappingProxyType(
     {
+        CriticalPoint: (1, 0),
         Diagnosis: (1, 0),
+        DiagonalEstimate: (1, 0),
+        DirectionalCurvature: (1, 0),
         Eigenpairs: (1, 0),
         Estimate: (1, 0),
         Finding: (1, 0),
         Findings: (1, 0),
+        GradientConditioning: (1, 0),
+        Inertia: (1, 0),
         Line: (1, 0),
+        NewtonPath: (1, 0),
+        ProductCheck: (1, 0),
         Progress: (1, 0),
         Remedy: (1, 0),
         Rescaled: (1, 0),
         Series: (1, 0),
+        Solution: (1, 0),
+        SpectralDensity: (1, 0),
+        StepForecast: (1, 0),
+        StepPrediction: (1, 0),
         Survey: (1, 0),
+        Taylor: (1, 0),
+        TraceEstimate: (1, 0),
         Trials: (1, 0),
         WhatIf: (1, 0),
     }

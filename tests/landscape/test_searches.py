@@ -9,9 +9,9 @@ import torch
 from families import BY_NAME
 from landscape.test_critical_points import SUBSETS, balanced, linear_network, monkey, of, rosenbrock, ways
 from theodolite.errors import SettingError, ShapeError
-from theodolite.landscape import newton as home
+from theodolite.landscape import searches as home
 from theodolite.landscape.critical_points import classify
-from theodolite.landscape.newton import find_critical_point, newton
+from theodolite.landscape.searches import find_critical_point, newton
 from theodolite.objective import Objective
 from theodolite.records import Status
 

@@ -10,7 +10,7 @@ from families import BY_NAME, FAMILIES
 from objective.test_traces import lived
 from objective.traces import traces
 from theodolite.errors import SettingError, ShapeError
-from theodolite.landscape.taylor import taylor, taylor_order
+from theodolite.landscape.series import taylor, taylor_order
 from theodolite.objective import Objective
 from theodolite.objective.derivatives import directional_derivatives
 from theodolite.records.obstacles import Status
