@@ -56,8 +56,13 @@ class Linearization(Protocol):
     """How the graph of one batch is built."""
 
     @property
-    def growth(self) -> float:
+    def held(self) -> float:
         """Bytes that the graph holds for each byte that the forward pass saves."""
+        ...
+
+    @property
+    def working(self) -> float:
+        """Bytes that a product takes beside, while it is formed, for each such byte."""
         ...
 
     def build(self, count: int, loss: Term) -> Graph:
@@ -67,13 +72,14 @@ class Linearization(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class _Piece:
-    """A batch, or a part of one: its place, its examples, its loss, and bytes of its graph."""
+    """A batch, or a part of one: its place, its examples, its loss, bytes of its graph, and of a product with it."""
 
     batch: int
     number: int
     count: int
     loss: Term
     size: int
+    room: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,6 +120,7 @@ class BatchMean:
         self._source, self._theta, self._linearization, self._seed = source, theta, linearization, seed
         self._knowledge, self._memory_limit, self._is_keeping = knowledge, memory_limit, is_keeping
         self._kept: dict[tuple[int, int], _Built] = {}
+        self._room = 0
         self._is_complete = False
         self._versions: tuple[int, ...] = ()
         self._are_blocks_right: bool | None = None
@@ -184,27 +191,32 @@ class BatchMean:
     def _pieces(self, batch: int, count: int, loss: Term) -> list[_Piece]:
         """A batch whole, or in pieces whose graphs fit the limit."""
         if self._memory_limit is None:
-            return [_Piece(batch, 0, count, loss, 0)]
+            return [_Piece(batch, 0, count, loss, 0, 0)]
 
         def run() -> Tensor:
             with self._measuring(batch):
                 return loss()
 
-        size = int(self._linearization.growth * self._knowledge.size(batch, run))
-        whole = [_Piece(batch, 0, count, loss, size)]
-        if size <= self._memory_limit:
+        saved = self._knowledge.size(batch, run)
+        size, room = int(self._linearization.held * saved), int(self._linearization.working * saved)
+        whole = [_Piece(batch, 0, count, loss, size, room)]
+        if size + room <= self._memory_limit:
             return whole
-        examples = max(1, count * self._memory_limit // size)
+        examples = max(1, count * self._memory_limit // (size + room))
         parts = loss.split(count, examples) if examples < count else []
         with self._measuring(batch):
             if not parts or not self._knowledge.is_additive(batch, count, loss, parts):
                 return whole
-        return [_Piece(batch, i, some, part, size * some // count) for i, (some, part) in enumerate(parts)]
+        return [
+            _Piece(batch, i, some, part, size * some // count, room * some // count)
+            for i, (some, part) in enumerate(parts)
+        ]
 
     def _build(self, piece: _Piece) -> _Built:
         """The graph of a piece, kept if memory permits; others make room for it if need be."""
         held = sum(built.size for built in self._kept.values())
-        limit = math.inf if self._memory_limit is None else self._memory_limit
+        self._room = max(self._room, piece.room)
+        limit = (math.inf if self._memory_limit is None else self._memory_limit) - self._room
         while self._kept and held + piece.size > limit:
             held -= self._kept.popitem()[1].size
         with self._measuring(piece.batch):

@@ -51,13 +51,15 @@ class GaussNewton:
         params: θ.
         module: The module whose outputs are z.
         outer_of: Builds S.
-        growth: Measured: the two graphs hold up to 3 times what the forward pass saves.
+        held: Measured on an MLP, a ResNet, an LSTM and a GPT: 1.2 to 2.5.
+        working: Measured on the same: 0.3 to 1.1.
     """
 
     params: Params
     module: nn.Module
     outer_of: OuterOf
-    growth: float = 3.0
+    held: float = 2.5
+    working: float = 1.2
 
     def build(self, count: int, loss: Term) -> Graph:
         """The graph of Jᵀu."""
