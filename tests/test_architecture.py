@@ -20,7 +20,7 @@ TABLE = {
     "plots": GROUND | {"records"},
     "diagnosis": GROUND | {"records"},
     "pages": GROUND | {"records", "plots", "diagnosis"},
-    "theory": GROUND,
+    "theory": GROUND | {"records"},
     "objective": GROUND | {"records"},
     "linalg": GROUND | {"records", "objective"},
     "landscape": GROUND | {"records", "objective", "linalg"},

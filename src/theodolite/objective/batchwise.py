@@ -40,6 +40,9 @@ _BLOCK_BYTES = 2**27
 _FEWEST_IN_BLOCK = 4
 """Fewer columns are differentiated one by one."""
 
+_APART = 1_000_003
+"""Seeds of two pieces are so far apart: a prime, so that they do not meet those of batches."""
+
 _AGREEMENT = 100
 """A block agrees with its columns to so many roundings; the errors to be found are of the size of the product."""
 
@@ -114,7 +117,7 @@ class BatchMean:
             linearization: How the graph of a batch is built.
             seed: Seed of the pinned randomness.
             knowledge: What is known of the batches.
-            memory_limit: Bytes that graphs may take at one time; None sets no limit, and sizes need not be learnt.
+            memory_limit: Bytes that graphs, and a product in the making, may take; None sets no limit.
             is_keeping: Whether graphs are kept for the next call.
         """
         self._source, self._theta, self._linearization, self._seed = source, theta, linearization, seed
@@ -166,11 +169,12 @@ class BatchMean:
             self._versions = versions
 
     @contextmanager
-    def _measuring(self, batch: int) -> Iterator[None]:
-        """Run one batch, with kernels that have second derivatives, leaving no trace."""
+    def _measuring(self, batch: int, number: int = 0) -> Iterator[None]:
+        """Run one batch, or a piece of it, with kernels that have second derivatives, leaving no trace."""
         modules, tensors = self._source.modules, self._source.params.tensors
+        # Batches whose loss is random are not cut. What is drawn beside the loss must not be the same for each piece.
         with (
-            isolated(modules, tensors, seed=self._seed + batch),
+            isolated(modules, tensors, seed=self._seed + batch + _APART * number),
             twice_differentiable(modules),
             torch.enable_grad(),
         ):
@@ -219,7 +223,7 @@ class BatchMean:
         limit = (math.inf if self._memory_limit is None else self._memory_limit) - self._room
         while self._kept and held + piece.size > limit:
             held -= self._kept.popitem()[1].size
-        with self._measuring(piece.batch):
+        with self._measuring(piece.batch, piece.number):
             built = _Built(piece.batch, piece.count, piece.size, self._linearization.build(piece.count, piece.loss))
         if self._is_keeping and held + piece.size <= limit:
             self._kept[piece.batch, piece.number] = built

@@ -92,32 +92,12 @@ class GaussNewtonProducts:
             linearization: How a batch is linearised.
             method: What S is, in words.
             seed: Seed of the pinned randomness.
-            memory_limit: Bytes that graphs may take at one time.
+            memory_limit: Bytes that graphs, and a product in the making, may take.
             knowledge: What is known of the batches.
         """
         self._mean = BatchMean(source, theta, linearization, seed=seed, memory_limit=memory_limit, knowledge=knowledge)
-        self._theta = theta
         self.method = method
-
-    @property
-    def dimension(self) -> int:
-        """Length n of θ."""
-        return self._theta.numel()
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Type of θ, and of the products."""
-        return self._theta.dtype
-
-    @property
-    def device(self) -> torch.device:
-        """Device of θ, and of the products."""
-        return self._theta.device
-
-    @property
-    def is_symmetric(self) -> bool:
-        """Every S here is symmetric."""
-        return True
+        self.dimension, self.dtype, self.device, self.is_symmetric = theta.numel(), theta.dtype, theta.device, True
 
     @property
     def relative_error(self) -> float:

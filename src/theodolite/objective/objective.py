@@ -1,5 +1,6 @@
 """What is J(θ): its value, gradient and Hessian products as functions of one flat vector."""
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Self
@@ -22,7 +23,7 @@ from theodolite.objective.widening import widened
 from theodolite.records.results import ProductCheck
 
 MEMORY_LIMIT = 2**30
-"""Bytes that kept graphs of Hessian products may take by default: 1 GiB."""
+"""Bytes that graphs of products, and a product in the making, may take by default: 1 GiB."""
 
 
 class Objective:
@@ -36,6 +37,9 @@ class Objective:
 
     Attributes:
         names: Names of the tensors that make up θ, in order.
+        hvp_method: How ``hvp`` formed its last product: "double backward", or "central differences" where that is
+            missing or wrong; "" before the first.
+        hvp_error: Relative error of that product, as far as the method knows it; NaN before the first.
         source: Where J comes from, batch by batch.
         seed: Seed of the pinned randomness; batch i starts at seed + i.
         knowledge: What was learnt of J so far, to be used by further measurements.
@@ -89,8 +93,9 @@ class Objective:
     def _begin(self, source: Source, seed: int) -> None:
         """Nothing is known yet of what this source gives."""
         self.source, self.seed, self.knowledge = source, seed, Knowledge()
-        self._last: HessianProducts | None = None
         self._needs_graph = False
+        self.hvp_method = ""
+        self.hvp_error = math.nan
 
     @classmethod
     def from_function(cls, function: Callable[[Tensor], Tensor], start: Tensor, *, seed: int = 0) -> Self:
@@ -166,6 +171,24 @@ class Objective:
         """A copy of θ as it is now, shape (n,)."""
         return self.source.params.point()
 
+    def at(self, at: object = None) -> Float[Tensor, "params"]:
+        """A point as a vector of its own.
+
+        Args:
+            at: Point θ, shape (n,); None is the present one.
+
+        Returns:
+            A copy, in the type and on the device of θ.
+
+        Raises:
+            ShapeError: If ``at`` has another shape.
+        """
+        return self.point() if at is None else self.source.params.vector(at, "at").clone()
+
+    def _moved(self, at: object) -> Tensor | None:
+        """Where to go to measure; None to stay."""
+        return None if at is None else self.source.params.vector(at, "at")
+
     def value(self, at: object = None) -> float:
         """J(θ), summed over batches in float64.
 
@@ -216,7 +239,7 @@ class Objective:
 
         Cost: one forward pass over the data.
         """
-        theta = None if at is None else self.source.params.vector(at, "at")
+        theta = self._moved(at)
         counts, losses = [], []
         with self.source.params.placed(theta):
             for index, (count, evaluate) in enumerate(self.source.terms()):
@@ -254,7 +277,7 @@ class Objective:
 
         Cost: one forward and backward pass over the data.
         """
-        theta = None if at is None else self.source.params.vector(at, "at")
+        theta = self._moved(at)
         return mean_gradient(self.source, theta, seed=self.seed)
 
     def batch_gradients(self, at: object = None) -> Iterator[tuple[int, Float[Tensor, "params"]]]:
@@ -268,7 +291,7 @@ class Objective:
 
         Cost: one forward and backward pass over the data; holds one gradient at a time.
         """
-        theta = None if at is None else self.source.params.vector(at, "at")
+        theta = self._moved(at)
         yield from batch_gradients(self.source, theta, seed=self.seed)
 
     def batch_directional(self, direction: object, at: object = None) -> Iterator[Directional]:
@@ -284,7 +307,7 @@ class Objective:
         Cost: about 3 gradients over the data; holds the graph of one batch at a time.
         """
         vector = self.source.params.vector(direction, "direction")
-        theta = None if at is None else self.source.params.vector(at, "at")
+        theta = self._moved(at)
         yield from batch_directional(self.source, theta, vector, seed=self.seed)
 
     def hvp(self, vector: object, at: object = None) -> Float[Tensor, "params"]:
@@ -312,17 +335,9 @@ class Objective:
         """
         column = self.source.params.vector(vector, "vector").unsqueeze(1)
         products = self.open_products(at, is_keeping=False)
-        return products.apply(column).squeeze(1)
-
-    @property
-    def hvp_method(self) -> str:
-        """How the last product was formed: "double backward" or "central differences"; "" before the first."""
-        return self._last.method if self._last is not None else ""
-
-    @property
-    def hvp_error(self) -> float:
-        """Estimated relative error of the last product: the precision that ran for double backward; NaN before."""
-        return self._last.relative_error if self._last is not None else float("nan")
+        product = products.apply(column).squeeze(1)
+        self.hvp_method, self.hvp_error = products.method, products.relative_error
+        return product
 
     @property
     def product_check(self) -> ProductCheck | None:
@@ -335,8 +350,9 @@ class Objective:
 
         Args:
             at: Point θ, shape (n,); None is the present one, held fixed from now on.
-            memory_limit: Bytes that graphs may take; what does not fit is rebuilt for each block of vectors, and a
-                batch that does not fit by itself is cut into pieces where that leaves the loss the same.
+            memory_limit: Bytes that graphs, and a product in the making, may take; what does not fit is rebuilt for each
+                block of vectors, and a batch that does not fit by itself is cut into pieces where that leaves the loss
+                the same.
 
         Yields:
             The products; ``apply`` takes columns.
@@ -354,7 +370,7 @@ class Objective:
 
         Args:
             at: Point θ, shape (n,); None is the present one, held fixed from now on.
-            memory_limit: Bytes that graphs may take.
+            memory_limit: Bytes that graphs, and a product in the making, may take.
             is_keeping: Whether graphs are kept for further vectors.
 
         Returns:
@@ -363,8 +379,8 @@ class Objective:
         Raises:
             ShapeError: If ``at`` has another shape.
         """
-        theta = self.point() if at is None else self.source.params.vector(at, "at").clone()
-        self._last = HessianProducts(
+        theta = self.at(at)
+        return HessianProducts(
             self.source,
             theta,
             seed=self.seed,
@@ -372,4 +388,3 @@ class Objective:
             knowledge=self.knowledge,
             is_keeping=is_keeping,
         )
-        return self._last

@@ -1,7 +1,6 @@
 """How is H(θ)v formed, and what if an operation has no second derivative, or a wrong one?"""
 
 import logging
-import warnings
 from dataclasses import dataclass
 from typing import Self
 
@@ -9,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from theodolite._checks import warn
 from theodolite.objective.agreement import Sample, check_products
 from theodolite.objective.batchwise import BatchMean, Graph, Parts, pull_back
 from theodolite.objective.differences import central_difference
@@ -77,7 +77,7 @@ class HessianProducts:
             source: J(θ).
             theta: θ.
             seed: Seed of the pinned randomness.
-            memory_limit: Bytes that graphs may take at one time.
+            memory_limit: Bytes that graphs, and a product in the making, may take.
             knowledge: What is known of J; a check of products that is not in it yet is made before the first one.
             is_keeping: Whether graphs are kept for further vectors.
         """
@@ -93,27 +93,7 @@ class HessianProducts:
             is_keeping=is_keeping,
         )
         self._difference_error = 0.0
-        self.products = 0
-
-    @property
-    def dimension(self) -> int:
-        """Length n of θ."""
-        return self._theta.numel()
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Type of θ, and of the products."""
-        return self._theta.dtype
-
-    @property
-    def device(self) -> torch.device:
-        """Device of θ, and of the products."""
-        return self._theta.device
-
-    @property
-    def is_symmetric(self) -> bool:
-        """A Hessian is."""
-        return True
+        self.dimension, self.dtype, self.device, self.is_symmetric = theta.numel(), theta.dtype, theta.device, True
 
     @property
     def relative_error(self) -> float:
@@ -156,7 +136,6 @@ class HessianProducts:
         Raises:
             RuntimeError: What the model raises, unless it says that a second derivative is missing.
         """
-        self.products += vectors.shape[1]
         if self.method == DOUBLE_BACKWARD:
             try:
                 self._check_once()
@@ -193,10 +172,9 @@ class HessianProducts:
     def _give_up_double_backward(self, reason: str) -> None:
         """Go over to differences, for this objective and for good; told once."""
         self._knowledge.refusal = reason
-        warnings.warn(
+        warn(
             f"Hessian products need right second derivatives, but: {reason} Central differences of gradients are used, "
-            "six gradients a product; see the method and relative_error of the operator.",
-            stacklevel=5,
+            "six gradients a product; see the method and relative_error of the operator."
         )
 
     def _by_differences(self, vector: Tensor) -> Tensor:

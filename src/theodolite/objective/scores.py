@@ -144,7 +144,7 @@ class SampledScores:
             ObjectiveError: If the loss is no likelihood that scores can be drawn from.
         """
         hessian = LossHessian.of(count, split, params)
-        generator = torch.Generator().manual_seed(seed + int(torch.randint(2**40, ())))
+        generator = torch.Generator().manual_seed((seed + int(torch.randint(2**31, ()))) % 2**32)
         scores: list[Tensor | None] = []
         dims: list[int | None] = []
         for place, leaf in enumerate(split.leaves):
