@@ -350,9 +350,9 @@ class Objective:
 
         Args:
             at: Point θ, shape (n,); None is the present one, held fixed from now on.
-            memory_limit: Bytes that graphs, and a product in the making, may take; what does not fit is rebuilt for each
-                block of vectors, and a batch that does not fit by itself is cut into pieces where that leaves the loss
-                the same.
+            memory_limit: Bytes that graphs, and a product in the making, may take; what does not fit is rebuilt for
+                each block of vectors, and a batch that does not fit by itself is cut into pieces where that leaves the
+                loss the same.
 
         Yields:
             The products; ``apply`` takes columns.
