@@ -208,10 +208,27 @@ def test_monte_carlo_is_repeatable_and_the_same_at_each_product(generator):
     assert torch.equal(a.to_dense(), b.to_dense())
     assert not torch.equal(a.to_dense(), c.to_dense())
     v = objective.point()
-    few = ggn(objective, samples=2, generator=generator(1), memory_limit=10**9)
-    assert torch.equal(few @ v, few @ v)
+    few = ggn(objective, samples=2, generator=generator(1), memory_limit=0)  # cuts the batch, and draws for each piece
+    before = few @ v
+    assert torch.equal(few @ v, before)
+    torch.testing.assert_close(few @ torch.stack([v, -2 * v], 1), torch.stack([before, -2 * before], 1))
     few.release()
-    torch.testing.assert_close(few @ v, a @ v, rtol=1e-12, atol=0)
+    torch.testing.assert_close(few @ v, before, rtol=1e-12, atol=0)
+
+
+def test_cutting_a_batch_costs_no_accuracy(generator):
+    """Pieces draw apart: with the same draws in each, errors of like examples add up (3.3 times as large here)."""
+    torch.manual_seed(0)
+    batch = (1 + 0.1 * torch.randn(8, 3).double(), torch.randint(0, 3, (8,)))
+    objective = Objective(nn.Linear(3, 3).double(), classification, batch)
+    v = torch.randn(12, generator=generator()).double()
+    exact = ggn(objective) @ v
+
+    def rms(**settings) -> float:
+        found = [ggn(objective, samples=1, generator=generator(seed), **settings) @ v for seed in range(60)]
+        return float((torch.stack(found) - exact).norm()) / 60**0.5
+
+    assert rms(memory_limit=0) <= 1.3 * rms()
 
 
 def test_a_penalty_counts_in_ggn_and_not_in_fisher():
@@ -278,7 +295,10 @@ MISTAKES = {
     "a function": (lambda: ggn(Objective.from_function(torch.sum, torch.ones(2))), "must be formed of a model"),
     "no such module": (lambda: ggn(labelled(LOSSES["squared"]), output="head"), r"must name a module.*'head'.*\['0'"),
     "scripted": (lambda: ggn(scripted()), "takes no hooks"),
-    "no samples": (lambda: ggn(labelled(LOSSES["squared"]), samples=0), "at least 1, or None for the exact"),
+    "no samples": (
+        lambda: ggn(labelled(LOSSES["squared"]), samples=0),
+        r"samples \(None for the exact matrix\) must be at least 1",
+    ),
     "forward": (
         lambda: ggn(Objective(mlp(), lambda m, b: m.forward(b).sum(), torch.ones(2, 3))) @ torch.ones(26),
         "a call of module.forward does not count",
@@ -320,6 +340,100 @@ def test_an_unlikely_loss_has_no_scores():
     coupled = Objective(mlp(), lambda m, b: m(b).prod(1).pow(2).mean(), torch.randn(4, 3))
     with pytest.raises(ObjectiveError, match="is that of none"):
         ggn(coupled, samples=1) @ torch.ones(26)
+
+
+class Unrolled(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.cell = nn.Linear(3, 3)
+
+    def forward(self, x):
+        return self.cell(self.cell(x))
+
+
+class Table(nn.Module):
+    """Its word table is read again in the loss."""
+
+    def __init__(self):
+        super().__init__()
+        self.words, self.cell = nn.Embedding(5, 3), nn.Linear(3, 3)
+
+    def forward(self, ids):
+        return torch.tanh(self.cell(self.words(ids)))
+
+
+class Noisy(nn.Module):
+    """A level of noise, learnt beside the mean."""
+
+    def __init__(self):
+        super().__init__()
+        self.mean, self.log = nn.Linear(3, 1), nn.Parameter(torch.tensor(0.3))
+
+    def forward(self, x):
+        return self.mean(x)
+
+
+def unfit(name):
+    """Objectives whose loss cannot be split, and in which parts would be dropped without a word."""
+    torch.manual_seed(0)
+    x, y = torch.randn(9, 3), torch.randn(9, 3)
+    ids, labels = torch.randint(0, 5, (9,)), torch.randint(0, 5, (9,))
+    likelihood = lambda m, b: (0.5 * (m(b[0]) - b[1][:, :1]) ** 2 * (-2 * m.log).exp() + m.log).mean()  # noqa: E731
+    return {
+        "on its own outputs": lambda: Objective(
+            nn.Linear(3, 3), lambda m, b: (m(m(b[0])) - b[1]).pow(2).mean(), (x, y)
+        ),
+        "a read-out in the loss": lambda: Objective(
+            Table(), lambda m, b: functional.cross_entropy(m(b[0]) @ m.words.weight.T, b[1]), (ids, labels)
+        ),
+        "a noise level in the loss": lambda: Objective(Noisy(), likelihood, (x, y)),
+        "two calls": lambda: Objective(nn.Linear(3, 3), lambda m, b: (m(b[0]) - m(b[1])).pow(2).mean(), (x, y)),
+        "log probabilities": lambda: Objective(
+            nn.Sequential(nn.Linear(3, 4), nn.LogSoftmax(-1)),
+            lambda m, b: functional.nll_loss(m(b[0]), b[1].abs().long()[:, 0]),
+            (x, y),
+        ),
+        "absolute": lambda: Objective(nn.Linear(3, 3), lambda m, b: (m(b[0]) - b[1]).abs().mean(), (x, y)),
+    }[name]()
+
+
+@pytest.mark.parametrize(
+    ("name", "make", "message"),
+    [
+        ("on its own outputs", ggn, "called on what it put out before"),
+        ("on its own outputs", gradient_covariance, "called on what it put out before"),
+        ("a read-out in the loss", empirical_fisher, "must not be mixed with these"),
+        ("a noise level in the loss", gradient_covariance, "must not be mixed with these"),
+        ("a noise level in the loss", fisher, "must not be mixed with these"),
+        ("a noise level in the loss", partial(ggn, samples=2), "must not be mixed with these"),
+        ("two calls", partial(ggn, samples=2), "one output at a time"),
+        ("log probabilities", fisher, "is that of none"),
+        ("absolute", fisher, "is that of none"),
+        ("absolute", partial(ggn, samples=2), "is that of none"),
+    ],
+)
+def test_what_would_be_wrong_without_a_word_is_refused(name, make, message):
+    objective = unfit(name)
+    with pytest.raises(ObjectiveError, match=message):
+        make(objective) @ torch.ones(objective.dimension)
+
+
+def test_a_read_out_in_the_loss_is_right_where_it_can_be():
+    """The exact Gauss-Newton matrix keeps all blocks: it is that of outputs and parameters together."""
+    objective = unfit("a read-out in the loss")
+    G = ggn(objective).to_dense()
+    torch.testing.assert_close(G, G.T)
+
+
+def test_scores_of_one_example_without_a_batch(generator):
+    torch.manual_seed(0)
+    objective = Objective(
+        nn.Linear(3, 4).double(),
+        lambda m, b: functional.cross_entropy(m(b[0]), b[1]),
+        (torch.randn(3).double(), torch.tensor(2)),
+    )
+    exact = ggn(objective).to_dense()
+    close(ggn(objective, samples=20_000, generator=generator()).to_dense(), exact, 0.05)
 
 
 def test_half_precision(generator):

@@ -175,3 +175,29 @@ class Counted:
     def __iter__(self):
         self.read.append(True)
         return iter(self.batches)
+
+
+@dataclass(slots=True)
+class Slotted:
+    x: torch.Tensor
+    more: object = None
+
+
+class Plain:
+    def __init__(self, inner):
+        self.name, self.inner = "a batch", inner
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        Slotted,
+        lambda x: Slotted(torch.tensor(1.0), Slotted(x)),
+        Plain,
+        lambda x: (Plain(Plain(x)),),
+        lambda x: [Slotted(x)],
+    ],
+)
+def test_examples_of_batches_that_are_objects(wrap):
+    assert count_examples(wrap(torch.zeros(8, 3))) == 8
+    assert count_examples(Plain("no tensor")) == 1

@@ -227,6 +227,56 @@ def test_batches_that_do_not_add_up_are_not_cut(name):
         torch.testing.assert_close(few.apply(v[:, None]), plenty.apply(v[:, None]), rtol=1e-9, atol=1e-12)
 
 
+class Centred(nn.Module):
+    """Takes the mean of the batch out: a batch statistic."""
+
+    def forward(self, x):
+        return x - x.mean(0)
+
+
+@pytest.mark.parametrize(
+    "between", [nn.BatchNorm1d(16), nn.Dropout(0.3), Centred()], ids=["batchnorm", "dropout", "mean"]
+)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16], ids=["float64", "bfloat16"])
+@pytest.mark.parametrize("is_zero", [True, False], ids=["zero head", "head"])
+def test_what_adds_up_by_chance_is_not_cut(between, dtype, is_zero):
+    """With a head of zeros the loss of every piece is log C; in half precision all losses look alike."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(3, 16), between, nn.Tanh(), nn.Linear(16, 4)).to(dtype)
+    batch = (torch.randn(64, 3).to(dtype), torch.randint(0, 4, (64,)))
+    objective = Objective(model, classification, batch)
+    here = objective.point()
+    there = here.clone()
+    there[-68:] = 0
+    at, elsewhere = (there, here) if is_zero else (here, there)
+    with hessian(objective, elsewhere, memory_limit=12_000) as first:  # what is learnt there must hold here
+        first @ here
+    few, plenty = hessian(objective, at, memory_limit=12_000), hessian(Objective(model, classification, batch), at)
+    torch.testing.assert_close(few @ here, plenty @ here, rtol=0, atol=0)
+
+
+def test_a_padding_index_is_not_accused():
+    for seed in range(12):
+        torch.manual_seed(seed)
+        model = nn.Sequential(nn.Embedding(10, 8, padding_idx=0), nn.Flatten(), nn.Tanh(), nn.Linear(32, 4))
+        objective = Objective(model, regression, (torch.randint(0, 10, (32, 4)), torch.randn(32, 4)))
+        objective.hvp(objective.point())
+        assert objective.product_check.agrees is True, str(objective.product_check)
+
+
+def test_useless_differences_are_told():
+    """No second derivative, kinks and float32: the products say nothing, and the warning says that."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 16), nn.ReLU(), nn.Linear(16, 4))
+    loss = lambda m, b: nn.functional.multi_margin_loss(m(b[0]), b[1], p=2)  # noqa: E731
+    objective = Objective(model, loss, (torch.randn(64, 8), torch.randint(0, 4, (64,))))
+    with (
+        pytest.warns(UserWarning, match="these Hessian products say nothing"),
+        pytest.warns(UserWarning, match="right second"),
+    ):
+        objective.hvp(objective.point() + torch.randn(objective.dimension))
+
+
 def test_pieces_run_fewer_examples():
     seen = []
 

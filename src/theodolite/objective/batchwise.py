@@ -19,7 +19,7 @@ from torch import Tensor
 
 from theodolite.objective.isolation import isolated
 from theodolite.objective.kernels import twice_differentiable
-from theodolite.objective.knowledge import Knowledge
+from theodolite.objective.knowledge import Knowledge, adds_up
 from theodolite.objective.sources import Source, Term
 
 _LOG = logging.getLogger(__name__)
@@ -39,6 +39,9 @@ _BLOCK_BYTES = 2**27
 
 _FEWEST_IN_BLOCK = 4
 """Fewer columns are differentiated one by one."""
+
+_BESIDE = 0.3
+"""How far beside θ pieces must add up too, over the usual size of its entries."""
 
 _APART = 1_000_003
 """Seeds of two pieces are so far apart: a prime, so that they do not meet those of batches."""
@@ -208,13 +211,22 @@ class BatchMean:
             return whole
         examples = max(1, count * self._memory_limit // (size + room))
         parts = loss.split(count, examples) if examples < count else []
-        with self._measuring(batch):
-            if not parts or not self._knowledge.is_additive(batch, count, loss, parts):
-                return whole
+        if not parts or not self._knowledge.is_additive(batch, lambda: self._adds_up(batch, count, loss, parts)):
+            return whole
         return [
             _Piece(batch, i, some, part, size * some // count, room * some // count)
             for i, (some, part) in enumerate(parts)
         ]
+
+    def _adds_up(self, batch: int, count: int, loss: Term, parts: list[tuple[int, Term]]) -> bool:
+        """Whether pieces add up here, and beside: where a head is still zero, everything does."""
+        draw = torch.randn(self._theta.numel(), generator=torch.Generator().manual_seed(0)).to(self._theta)
+        scale = float(self._theta.norm()) / self._theta.numel() ** 0.5 or 1.0
+        for point in (self._theta, self._theta + _BESIDE * scale * draw):
+            with self._source.params.placed(point), self._measuring(batch):
+                if not adds_up(count, loss, parts):
+                    return False
+        return True
 
     def _build(self, piece: _Piece) -> _Built:
         """The graph of a piece, kept if memory permits; others make room for it if need be."""

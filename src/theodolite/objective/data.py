@@ -173,13 +173,21 @@ def count_examples(batch: Batch) -> int:
     return 1 if length is None else length
 
 
-def _length(batch: Batch) -> int | None:
+def _length(batch: Batch, depth: int = 4) -> int | None:
     """Length of the first tensor with a dimension, in the order in which a batch holds its parts."""
     if isinstance(batch, (Tensor, np.ndarray)):
         return int(batch.shape[0]) if batch.ndim else None
-    if isinstance(batch, (tuple, list)):
-        parts: Iterable[Any] = batch
-    else:
-        parts = batch.values() if isinstance(batch, Mapping) else getattr(batch, "__dict__", {}).values()
-    lengths = (_length(part) for part in parts if isinstance(part, (Tensor, np.ndarray, Mapping, tuple, list)))
+    if not depth or isinstance(batch, (bool, int, float, str, bytes, type, type(None))) or callable(batch):
+        return None
+    lengths = (_length(part, depth - 1) for part in _held_by(batch))
     return next((length for length in lengths if length is not None), None)
+
+
+def _held_by(batch: Batch) -> Iterable[Any]:
+    """What a container or an object holds."""
+    if isinstance(batch, (tuple, list)):
+        return batch
+    if isinstance(batch, Mapping):
+        return batch.values()
+    slots = [name for kind in type(batch).__mro__[::-1] for name in getattr(kind, "__slots__", ())]
+    return [*getattr(batch, "__dict__", {}).values(), *(getattr(batch, name, None) for name in slots)]

@@ -16,6 +16,10 @@ _SLACK = 64
 """Losses of pieces add up to that of the whole to so many roundings; batch statistics and masks miss by far."""
 
 
+_HALF = 1e-4
+"""Types with greater roundings are of half precision."""
+
+
 class _Ledger:
     """What a forward pass saves for its backward pass: bytes, each storage once, and the coarsest precision."""
 
@@ -73,25 +77,37 @@ class Knowledge:
             self.relative_error = max(self.relative_error, ledger.relative_error)
         return self._sizes[batch]
 
-    def is_additive(self, batch: int, count: int, loss: Term, parts: list[tuple[int, Term]]) -> bool:
+    def is_additive(self, batch: int, measure: Callable[[], bool]) -> bool:
         """Whether the losses of pieces add up to the loss of a batch: not so with batch statistics or pinned masks.
 
         Args:
             batch: Its place.
-            count: Its number of examples.
-            loss: Its loss.
-            parts: Examples and losses of its pieces.
+            measure: Finds out; asked the first time only.
 
         Returns:
-            The answer, measured the first time.
+            The answer.
         """
         if batch not in self._is_additive:
-            whole = loss().detach()
-            values = [value_of(part) for _, part in parts]
-            total = sum(some * value for (some, _), value in zip(parts, values, strict=True)) / count
-            gap = abs(float(whole) - total)  # NaN if a piece cannot be evaluated
-            self._is_additive[batch] = gap <= _SLACK * torch.finfo(whole.dtype).eps * abs(float(whole))
+            self._is_additive[batch] = measure()
         return self._is_additive[batch]
+
+
+def adds_up(count: int, loss: Term, parts: list[tuple[int, Term]]) -> bool:
+    """Whether the losses of pieces add up to the loss of a batch here, to rounding.
+
+    Args:
+        count: Number of examples.
+        loss: The loss of the batch.
+        parts: Examples and losses of its pieces.
+
+    Returns:
+        The answer; False in half precision, where rounding would hide a batch statistic.
+    """
+    whole = loss().detach()
+    epsilon = torch.finfo(whole.dtype).eps
+    total = sum(some * value_of(part) for some, part in parts) / count
+    gap = abs(float(whole) - total)  # NaN if a piece cannot be evaluated
+    return epsilon < _HALF and gap <= _SLACK * epsilon * abs(float(whole))
 
 
 def value_of(piece: Term) -> float:

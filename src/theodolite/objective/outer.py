@@ -82,8 +82,10 @@ class ExampleGradients:
             The map.
 
         Raises:
-            ObjectiveError: If the outputs do not hold one row an example.
+            ObjectiveError: If the outputs do not hold one row an example, or the loss mixes outputs with parameters
+                that it reaches past them.
         """
+        require_separate(LossHessian.of(count, split, params))
         found = torch.autograd.grad(split.loss, (*split.leaves, *params), allow_unused=True)
         gradients, direct = found[: len(split.leaves)], found[len(split.leaves) :]
         for gradient in gradients:
@@ -109,6 +111,30 @@ class ExampleGradients:
             for a in self.gradients
         ]
         return back, [None if p is None else p * slopes.mean().to(p) for p in self.direct]
+
+
+def require_separate(hessian: LossHessian) -> None:
+    """Complain if what the loss reaches past the outputs is mixed with them: then it is not the same for each example.
+
+    Args:
+        hessian: ∇²ℓ.
+
+    Raises:
+        ObjectiveError: If ∂²ℓ/∂z∂θ is not zero.
+    """
+    leaves = hessian.inputs[: hessian.outputs]
+    direct = [g for g in hessian.gradient[hessian.outputs :] if g is not None and g.requires_grad]
+    found = (
+        torch.autograd.grad(direct, leaves, [torch.ones_like(g) for g in direct], retain_graph=True, allow_unused=True)
+        if direct
+        else ()
+    )
+    if any(slope is not None for slope in found):
+        raise ObjectiveError(
+            "parameters that the loss reaches past the model's outputs must not be mixed with these, as a read-out or "
+            "a noise level inside the loss is. Let the model apply them, or name the module after which nothing does: "
+            "output='head'."
+        )
 
 
 def each(function: Callable[[Parts, Parts], Pair], w: Parts, v: Parts) -> Pair:

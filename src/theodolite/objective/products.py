@@ -24,6 +24,10 @@ DOUBLE_BACKWARD = "double backward"
 CENTRAL_DIFFERENCES = "central differences"
 
 
+_USELESS = 0.1
+"""Differences of gradients with a greater error are warned of: on nets with kinks in float32 it may exceed 1."""
+
+
 @dataclass(frozen=True, eq=False)
 class GradientGraph:
     """The gradient of one batch with its graph: its derivative along v is Hv."""
@@ -180,5 +184,11 @@ class HessianProducts:
     def _by_differences(self, vector: Tensor) -> Tensor:
         """One product by differences; notes the greatest error."""
         difference = central_difference(self._source, self._theta, vector, seed=self._seed)
+        if difference.relative_error > _USELESS >= self._difference_error:
+            warn(
+                f"Differences of gradients should settle as their step shrinks, but change by "
+                f"{difference.relative_error:.0%}: these Hessian products say nothing. Form the objective in float64, "
+                "or of a model without kinks."
+            )
         self._difference_error = max(self._difference_error, difference.relative_error)
         return difference.product

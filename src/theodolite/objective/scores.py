@@ -13,7 +13,7 @@ from torch import Tensor
 
 from theodolite.errors import ObjectiveError
 from theodolite.objective.batchwise import Parts
-from theodolite.objective.outer import LossHessian, Pair, each
+from theodolite.objective.outer import LossHessian, Pair, each, require_separate
 from theodolite.objective.split import Split
 
 _ROUNDING = 1000
@@ -66,6 +66,9 @@ def likelihood_of(output: Tensor, hessian: LossHessian, place: int) -> Likelihoo
     Returns:
         The likelihood; None if the second derivative has no such form.
     """
+    gradient = hessian.gradient[place]
+    if gradient is None or not gradient.requires_grad:
+        return None  # a loss that is linear in z
 
     def apply(direction: Tensor) -> Tensor:
         weights: list[Tensor | None] = [None] * len(hessian.inputs)
@@ -79,6 +82,9 @@ def likelihood_of(output: Tensor, hessian: LossHessian, place: int) -> Likelihoo
     image, other = apply(xi), apply(eta)
     close = _ROUNDING * torch.finfo(output.dtype).eps
     diagonal = apply(torch.ones_like(xi))
+    if not bool(image.any() or diagonal.any()):
+        # Of sure predictions nothing is left but gradients that sum to zero over the classes; other losses are linear.
+        return Likelihood("gaussian", -1, output, diagonal) if _sums_to_zero(gradient, close) else None
     if _is_close(diagonal * xi, image, close) and _is_close(diagonal * eta, other, close):
         return Likelihood(_independent(output, diagonal, close), -1, output, diagonal)
     for dim in (-1, 1):
@@ -92,6 +98,13 @@ def likelihood_of(output: Tensor, hessian: LossHessian, place: int) -> Likelihoo
     if image.norm() <= _NOTHING * torch.finfo(output.dtype).eps * xi.norm():
         return Likelihood("gaussian", -1, output, diagonal)
     return None
+
+
+def _sums_to_zero(gradient: Tensor, close: float) -> bool:
+    """Whether a gradient sums to zero over the classes, wherever these are."""
+    dims = {dim for dim in (-1, 1) if -gradient.ndim <= dim < gradient.ndim}
+    bound = close * float(gradient.detach().abs().max())
+    return any(float(gradient.detach().sum(dim).abs().max()) <= bound for dim in dims)
 
 
 def _independent(output: Tensor, diagonal: Tensor, close: float) -> str:
@@ -144,6 +157,12 @@ class SampledScores:
             ObjectiveError: If the loss is no likelihood that scores can be drawn from.
         """
         hessian = LossHessian.of(count, split, params)
+        require_separate(hessian)
+        if sum(gradient is not None for gradient in hessian.gradient[: hessian.outputs]) > 1:
+            raise ObjectiveError(
+                "scores are drawn for one output at a time, but the loss uses several, which may belong together. Put "
+                "them out as one tensor, or use ggn(objective) without samples."
+            )
         generator = torch.Generator().manual_seed((seed + int(torch.randint(2**31, ()))) % 2**32)
         scores: list[Tensor | None] = []
         dims: list[int | None] = []
@@ -154,7 +173,9 @@ class SampledScores:
                 continue
             likelihood = require_likelihood(leaf, hessian, place, names=_NATURAL if is_fisher else ())
             scores.append(torch.stack([likelihood.draw(generator) for _ in range(samples)]).to(leaf))
-            dims.append(likelihood.dim + (likelihood.dim >= 0) if leaf.ndim > 1 else None)
+            # Samples stand in front, which moves places counted from there. One number an example is a row by itself.
+            is_row = leaf.ndim > 1 or likelihood.name == "categorical"
+            dims.append(likelihood.dim + (likelihood.dim >= 0) if is_row else None)
         return cls(scores, tuple(dims), None if is_fisher else hessian)
 
     def apply(self, w: Parts, v: Parts, *, is_block: bool) -> Pair:
@@ -204,6 +225,7 @@ class PredictiveScores:
             ObjectiveError: If the loss is no likelihood of which the second derivative is the Fisher information.
         """
         hessian = LossHessian.of(count, split, params)
+        require_separate(hessian)
         for place, leaf in enumerate(split.leaves):
             if hessian.gradient[place] is not None:
                 require_likelihood(leaf, hessian, place, names=_NATURAL)

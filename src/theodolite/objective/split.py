@@ -1,10 +1,11 @@
 """Where does a model end and its loss begin: J as ℓ(z(θ), θ), with z what the model puts out."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
@@ -60,12 +61,24 @@ def split_at(module: nn.Module, loss: Term) -> Split:
             "outputs are meant: output='head'."
         )
     outputs, leaves = zip(*pairs, strict=True)
+    _require_apart(outputs, leaves)
     if any(leaf is value or leaf.data_ptr() == value.data_ptr() for leaf in leaves):
         raise ObjectiveError(
             "the loss must be computed from the model's outputs, but the model puts out the loss itself. Compute it "
             "from the predictions in loss(model, batch), or name the module that makes them: output='head'."
         )
     return Split(outputs, leaves, value)
+
+
+def _require_apart(outputs: Sequence[Tensor], leaves: Sequence[Tensor]) -> None:
+    """Complain if one output was computed from another, of which only a copy without a graph was handed on."""
+    for place, output in enumerate(outputs[1:], start=1):
+        found = torch.autograd.grad(output.sum(), leaves[:place], retain_graph=True, allow_unused=True)
+        if any(slope is not None for slope in found):
+            raise ObjectiveError(
+                "outputs must be computed from inputs, but the module is called on what it put out before, as in an "
+                "unrolled loop. Wrap all of its calls into one module, and let that be the model."
+            )
 
 
 @contextmanager
