@@ -2,24 +2,26 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PEERS := .venv-peers
 STAMP := $(VENV)/.theodolite
 # Two workers on two cores: one thread each, or they wait for one another.
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 WORKERS ?= 2
 PYTEST := $(ONE_THREAD) $(BIN)/python -m pytest -n $(WORKERS)
 
-.PHONY: help setup demo test test-all lint fix bench docs clean
+.PHONY: help setup demo test test-all lint fix bench bench-peers docs clean
 
 help:
-	@echo "make setup      the environment in $(VENV), from constraints.txt"
-	@echo "make demo       train a small network on real digits, diagnose it, write its report"
-	@echo "make test       the fast tests, architecture included"
-	@echo "make test-all   every test, the slow ones too"
-	@echo "make lint       ruff, format, types"
-	@echo "make fix        what ruff can put in order by itself"
-	@echo "make docs       the documents as HTML, in docs/_build/html"
-	@echo "make bench      the benchmarks"
-	@echo "make clean      away with everything that was built, the environment included"
+	@echo "make setup        the environment in $(VENV), from constraints.txt"
+	@echo "make demo         train a small network on real digits, diagnose it, write its report"
+	@echo "make test         the fast tests, architecture included"
+	@echo "make test-all     every test, the slow ones too"
+	@echo "make lint         ruff, format, types"
+	@echo "make fix          what ruff can put in order by itself"
+	@echo "make docs         the documents as HTML, in docs/_build/html"
+	@echo "make bench        the benchmarks of the package alone"
+	@echo "make bench-peers  curvature beside other packages, in .venv-peers; about ten minutes"
+	@echo "make clean        away with everything that was built, the environment included"
 
 setup: $(STAMP)
 
@@ -52,13 +54,22 @@ fix: setup
 	$(BIN)/ruff check --fix --exit-zero
 	$(BIN)/ruff format
 
+# Of the files beside it, curvature.py needs the peers, and models.py is a part of it.
+BENCHMARKS := $(filter-out benchmarks/curvature.py benchmarks/models.py,$(wildcard benchmarks/*.py))
+
 bench: setup
-	@set -e; for file in benchmarks/*.py; do test -e "$$file" || continue; echo "== $$file"; $(BIN)/python "$$file"; done
+	@set -e; for file in $(BENCHMARKS); do echo "== $$file"; $(BIN)/python "$$file"; done
+
+bench-peers:
+	test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install -q torch==2.13.0
+	$(PEERS)/bin/python -m pip install -q --no-deps -r benchmarks/peers.txt -e .
+	$(ONE_THREAD) KINETO_LOG_LEVEL=99 $(PEERS)/bin/python benchmarks/curvature.py
 
 docs: setup
 	$(BIN)/python -m sphinx --fail-on-warning --keep-going -q -b html docs docs/_build/html
 	@echo "docs/_build/html/index.html"
 
 clean:
-	rm -rf $(VENV) build dist docs/_build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(PEERS) build dist docs/_build .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find src tests docs benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
