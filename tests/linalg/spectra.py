@@ -32,6 +32,14 @@ SPECTRA = (
     Spectrum("tiny scale", lambda n, rng: 1e-20 * np.r_[5, -2, rng.normal(size=n - 2)]),
 )
 
+BULK = np.random.default_rng(7).uniform(-1, 1, 1000)
+CROWNS = {
+    "one per cent apart": np.r_[10, 9.9, 9.8, BULK],
+    "ten per cent apart": np.r_[10, 9, BULK],
+    "of slow decay": 1 / np.arange(1, 1001) ** 0.5,
+}
+"""Largest eigenvalues that are hard to tell apart, above many others."""
+
 
 def tensor(matrix: np.ndarray, dtype: torch.dtype = torch.float64) -> torch.Tensor:
     return torch.as_tensor(matrix).to(dtype)

@@ -72,7 +72,7 @@ def test_the_gauss_rule_stays_below_for_a_definite_operator(generator):
     assert (ratios <= (1 + numbers) ** 2 / (4 * numbers) * (1 + 1e-12)).all()
 
 
-def test_errors_of_a_quadrature_cover_most_of_the_truth(generator):
+def test_errors_of_a_quadrature_cover_most_of_the_truth():
     """An estimate, not a bound: over spectra whose gradient sees no eigenvalue near zero, it covers nine in ten."""
     rng = np.random.default_rng(0)
     hits = []
@@ -109,7 +109,7 @@ def test_numbers_do_not_change_with_the_scale_of_either(dtype, generator):
         assert getattr(first, name).value == pytest.approx(getattr(other, name).value, rel=1e-3)
 
 
-def test_flat_directions_in_the_gradient_have_no_finite_conditioning(generator):
+def test_flat_directions_in_the_gradient_have_no_finite_conditioning():
     A = torch.diag(torch.tensor([1.0, 2.0, 0.0]))
     found = gradient_conditioning(dense(A), torch.ones(3), share=1.0)
     assert found.status is Status.CONVERGED

@@ -13,6 +13,7 @@ from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from families import BY_NAME, FAMILIES, Problem, classification, mlp, regression
+from linalg.losses import LOSSES, labelled
 from objective.oracle import ByHand, examples_of, simplify
 from theodolite.errors import ObjectiveError, SettingError
 from theodolite.linalg import empirical_fisher, fisher, ggn, gradient_covariance, hessian
@@ -145,25 +146,6 @@ def test_a_loader_is_its_concatenation():
         close(parts.to_dense(), one.to_dense(), 1e-12)
 
 
-LOSSES = {
-    "cross entropy": functional.cross_entropy,
-    "label smoothing": lambda z, y: functional.cross_entropy(z, y, label_smoothing=0.1),
-    "class weights": lambda z, y: functional.cross_entropy(z, y, weight=torch.tensor([1.0, 2.0, 5.0]).double()),
-    "ignored": lambda z, y: functional.cross_entropy(z, y.masked_fill(torch.arange(len(y)) == 1, -100)),
-    "summed": lambda z, y: functional.cross_entropy(z, y, reduction="sum"),
-    "squared": lambda z, y: functional.mse_loss(z, functional.one_hot(y, 3).double()),
-    "logits": lambda z, y: functional.binary_cross_entropy_with_logits(z, functional.one_hot(y, 3).double()),
-}
-
-
-def labelled(loss, seed=0):
-    torch.manual_seed(seed)
-    model = mlp().double()
-    model[2] = nn.Linear(4, 3).double()
-    batch = (torch.randn(12, 3).double(), torch.randint(0, 3, (12,)))
-    return Objective(model, lambda m, b: loss(m(b[0]), b[1]), batch)
-
-
 @pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
 def test_fisher_is_gauss_newton_for_natural_parameters(loss):
     objective = labelled(loss)
@@ -184,51 +166,6 @@ def test_fisher_by_its_definition():
             flat = torch.cat([g.reshape(-1) for g in score])
             expected = expected + p[n, label] * torch.outer(flat, flat) / len(x)
     close(fisher(objective).to_dense(), expected)
-
-
-@pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
-@pytest.mark.parametrize("make", [ggn, pytest.param(fisher, marks=pytest.mark.slow)])
-def test_monte_carlo_is_unbiased(loss, make, generator):
-    """Thirty draws of four samples: the mean lies within five standard errors of the exact entries."""
-    objective = labelled(loss)
-    exact = make(objective).to_dense()
-    draws = torch.stack([make(objective, samples=4, generator=generator(seed)).to_dense() for seed in range(30)])
-    error = draws.std(0) / 30**0.5
-    floor = 1e-12 * exact.abs().max()
-    assert ((draws.mean(0) - exact).abs() <= 5 * error + floor).all()
-    assert draws.std(0).max() > 0
-    twin = draws.mean(0) * 2  # scores of twice the variance
-    assert ((twin - exact).abs() > 5 * error + floor).any()
-    assert min(float(torch.linalg.eigvalsh(draw)[0]) for draw in draws[:5]) > -1e-12
-
-
-def test_monte_carlo_is_repeatable_and_the_same_at_each_product(generator):
-    objective = labelled(LOSSES["cross entropy"])
-    a, b, c = (ggn(objective, samples=2, generator=generator(seed)) for seed in (1, 1, 2))
-    assert torch.equal(a.to_dense(), b.to_dense())
-    assert not torch.equal(a.to_dense(), c.to_dense())
-    v = objective.point()
-    few = ggn(objective, samples=2, generator=generator(1), memory_limit=0)  # cuts the batch, and draws for each piece
-    before = few @ v
-    assert torch.equal(few @ v, before)
-    torch.testing.assert_close(few @ torch.stack([v, -2 * v], 1), torch.stack([before, -2 * before], 1))
-    few.release()
-    torch.testing.assert_close(few @ v, before, rtol=1e-12, atol=0)
-
-
-def test_cutting_a_batch_costs_no_accuracy(generator):
-    """Pieces draw apart: with the same draws in each, errors of like examples add up (3.3 times as large here)."""
-    torch.manual_seed(0)
-    batch = (1 + 0.1 * torch.randn(8, 3).double(), torch.randint(0, 3, (8,)))
-    objective = Objective(nn.Linear(3, 3).double(), classification, batch)
-    v = torch.randn(12, generator=generator()).double()
-    exact = ggn(objective) @ v
-
-    def rms(**settings) -> float:
-        found = [ggn(objective, samples=1, generator=generator(seed), **settings) @ v for seed in range(60)]
-        return float((torch.stack(found) - exact).norm()) / 60**0.5
-
-    assert rms(memory_limit=0) <= 1.3 * rms()
 
 
 def test_a_penalty_counts_in_ggn_and_not_in_fisher():
@@ -335,13 +272,6 @@ def test_sure_predictions_have_a_fisher_information():
     torch.testing.assert_close(F, ggn(objective).to_dense())
 
 
-def test_an_unlikely_loss_has_no_scores():
-    torch.manual_seed(0)
-    coupled = Objective(mlp(), lambda m, b: m(b).prod(1).pow(2).mean(), torch.randn(4, 3))
-    with pytest.raises(ObjectiveError, match="is that of none"):
-        ggn(coupled, samples=1) @ torch.ones(26)
-
-
 class Unrolled(nn.Module):
     def __init__(self):
         super().__init__()
@@ -423,17 +353,6 @@ def test_a_read_out_in_the_loss_is_right_where_it_can_be():
     objective = unfit("a read-out in the loss")
     G = ggn(objective).to_dense()
     torch.testing.assert_close(G, G.T)
-
-
-def test_scores_of_one_example_without_a_batch(generator):
-    torch.manual_seed(0)
-    objective = Objective(
-        nn.Linear(3, 4).double(),
-        lambda m, b: functional.cross_entropy(m(b[0]), b[1]),
-        (torch.randn(3).double(), torch.tensor(2)),
-    )
-    exact = ggn(objective).to_dense()
-    close(ggn(objective, samples=20_000, generator=generator()).to_dense(), exact, 0.05)
 
 
 def test_half_precision(generator):

@@ -43,7 +43,7 @@ def test_exact_where_the_budget_buys_the_matrix(spectrum, dtype):
     scale = np.abs(values).max()
     np.testing.assert_allclose(found.nodes[0], values, atol=1e-13 * scale)
     assert found.trace.value == pytest.approx(values.sum(), abs=1e-11 * scale)
-    assert found.negative_mass.value == pytest.approx(np.mean(values < -found.rounding))
+    assert found.negative_fraction.value == pytest.approx(np.mean(values < -found.rounding))
     assert found.trace.error == found.frobenius_norm.error == found.effective_rank.error == 0
 
 
@@ -104,7 +104,7 @@ COVERED = {
     "trace": lambda values: values.sum(),
     "frobenius_norm": np.linalg.norm,
     "effective_rank": lambda values: values.sum() ** 2 / (values**2).sum(),
-    "negative_mass": lambda values: np.mean(values < -1e-13),
+    "negative_fraction": lambda values: np.mean(values < -1e-13),
 }
 
 
@@ -142,11 +142,11 @@ def test_edges(generator):
     zero = spectral_density(dense(torch.zeros(300, 300)), generator=generator())
     assert zero.status is Status.CONVERGED
     assert zero.products == 10  # every space is exhausted at once
-    assert zero.trace.value == zero.negative_mass.value == 0
+    assert zero.trace.value == zero.negative_fraction.value == 0
     assert np.trapezoid(zero.values, zero.grid) == pytest.approx(1, abs=1e-5)
     single = spectral_density(dense(torch.tensor([[-2.0]])))
     assert single.nodes.tolist() == [[-2.0]]
-    assert single.negative_mass.value == 1
+    assert single.negative_fraction.value == 1
     same = spectral_density(dense(3 * torch.eye(300, dtype=torch.float64)), generator=generator())
     assert same.effective_rank.value == pytest.approx(300)
     assert same.trace.value == pytest.approx(900)
@@ -169,7 +169,7 @@ def test_a_rank_of_three_is_exhausted_and_padded(generator):
     found = spectral_density(dense(A), generator=generator(2))
     assert found.products <= 10 * 6
     np.testing.assert_allclose(found.nodes.max(1), 3)
-    assert found.negative_mass.value == pytest.approx(1 / 300, abs=2.5 * found.negative_mass.error)
+    assert found.negative_fraction.value == pytest.approx(1 / 300, abs=2.5 * found.negative_fraction.error)
 
 
 def test_half_precision(generator):

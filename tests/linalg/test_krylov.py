@@ -4,9 +4,12 @@ import numpy as np
 import pytest
 import torch
 
+from linalg.fakes import Fake
 from linalg.spectra import SPECTRA, tensor
 from theodolite.errors import SettingError, ShapeError
 from theodolite.linalg import dense, krylov_space, saddle_free_step
+from theodolite.linalg.lanczos import Krylov
+from theodolite.linalg.operators import Operator
 from theodolite.records.obstacles import Status
 
 types = pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
@@ -62,19 +65,40 @@ def test_edges():
     torch.testing.assert_close(saddle_free_step(flat, 2.0), -g / 2)
     broken = krylov_space(dense(torch.full((2, 2), torch.nan)), g, 2)
     assert broken.status is Status.NONFINITE
-    assert saddle_free_step(broken).tolist() == [0.0, 0.0]
+    assert saddle_free_step(broken).isnan().all()  # what is not known is not zero
+    assert saddle_free_step(broken).shape == (2,)
+    late = krylov_space(Operator(Fake(indefinite(), spoil=3)), torch.ones(30, dtype=torch.float64), 5)
+    assert (late.status, len(late.values)) == (Status.NONFINITE, 2)
+    assert saddle_free_step(late).isnan().all()
     single = krylov_space(dense(torch.tensor([[-2.0]])), torch.ones(1), 5)
     assert saddle_free_step(single).tolist() == [-0.5]
+
+
+@pytest.mark.parametrize(
+    ("matrix", "spoil", "products"),
+    [(indefinite(), None, 7), (torch.eye(30), None, 1), (indefinite(), 3, 3)],
+    ids=["room", "invariant", "not finite"],
+)
+def test_a_space_is_filled_as_far_as_it_goes(matrix, spoil, products):
+    krylov = Krylov(Fake(matrix, spoil=spoil), torch.ones(30), 7)
+    krylov.fill()
+    assert krylov.products == products
+    krylov.fill()
+    assert krylov.products == products
 
 
 @pytest.mark.parametrize(
     ("ask", "error", "message"),
     [
         (lambda op: krylov_space(op, torch.ones(3), 2), ShapeError, r"shape \(2,\), got \(3,\)"),
-        (lambda op: krylov_space(op, torch.zeros(2), 2), SettingError, "not zero, got a vector of norm 0"),
+        (lambda op: krylov_space(op, torch.zeros(2), 2), SettingError, "not zero, got a vector of norm 0.*Move off"),
         (lambda op: krylov_space(op, torch.tensor([torch.nan, 1]), 2), SettingError, "norm nan"),
-        (lambda op: krylov_space(op, torch.ones(2), 0), SettingError, "products must be at least 1"),
-        (lambda op: saddle_free_step(krylov_space(op, torch.ones(2), 2), -1), SettingError, "must not be negative"),
+        (lambda op: krylov_space(op, torch.ones(2), 0), SettingError, "products must be at least 1, got 0. Raise it"),
+        (
+            lambda op: saddle_free_step(krylov_space(op, torch.ones(2), 2), -1),
+            SettingError,
+            "damping must be finite and not negative, got -1",
+        ),
     ],
 )
 def test_mistakes_are_told(ask, error, message):

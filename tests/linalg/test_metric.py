@@ -138,7 +138,7 @@ def test_adam_moves_by_its_average_over_the_preconditioner(steps):
     torch.testing.assert_close(before - leaf.detach(), expected, rtol=1e-10, atol=0)
 
 
-def test_nadam_in_the_middle_of_its_schedule(generator):
+def test_nadam_in_the_middle_of_its_schedule():
     """At step t its momentum is not yet β₁: the limit is that of the weights it uses then."""
     metric, grown = None, {}
     for factor in (0.97, 1.03):
@@ -223,9 +223,10 @@ def test_the_preconditioned_operator_is_the_dense_one(dtype, generator):
 
 def test_half_of_the_scale_is_half_of_the_sharpness(generator):
     H = matrix(6, generator(1))
+    metrics = [Metric(c * torch.ones(6), 2.0, "x") for c in (1.0, 0.5)]
     sharpness = [
-        float(largest_eigenvalues(preconditioned(dense(H), Metric(c * torch.ones(6), 2.0, "x"))).values[0])
-        for c in (1.0, 0.5)
+        float(largest_eigenvalues(preconditioned(dense(H), metric), generator=generator()).values[0])
+        for metric in metrics
     ]
     assert sharpness[1] == pytest.approx(sharpness[0] / 2, rel=1e-3)
     assert sharpness[0] == pytest.approx(float(torch.linalg.eigvalsh(H)[-1]), rel=1e-3)

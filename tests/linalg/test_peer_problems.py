@@ -43,8 +43,8 @@ def net(inputs, outputs):
 
 def convolutional():
     return nn.Sequential(
-        nn.Conv2d(1, 3, 5), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(3, 6, 5), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(),
-        nn.Linear(24, 10),
+        nn.Conv2d(1, 3, 5), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(3, 6, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(),
+        nn.Linear(6, 4),
     )  # fmt: skip
 
 
@@ -79,7 +79,7 @@ PROBLEMS = {
     ),
     "sequence, squared, sum": lambda: (net(8, 3), nn.MSELoss(**SUM), [(rand(n, 5, 8), rand(n, 5, 3)) for n in (2, 6)]),
     "convolutional": lambda: (
-        convolutional(), nn.CrossEntropyLoss(), [(rand(5, 1, 20, 20), labels((5,), 10)) for _ in range(2)],
+        convolutional(), nn.CrossEntropyLoss(), [(rand(n, 1, 12, 12), labels((n,), 4)) for n in (3, 2)],
     ),
 }  # fmt: skip
 problems = pytest.mark.parametrize("name", PROBLEMS)
@@ -120,7 +120,8 @@ def test_hessian(name):
     expected = total(counts, map(dense, batches))
     H = hessian(objective)
     torch.testing.assert_close(H.to_dense(), expected, rtol=1e-9, atol=1e-11)
-    np.testing.assert_allclose(H.to_scipy() @ np.eye(len(expected)), expected.numpy(), rtol=1e-9, atol=1e-11)
+    some = np.eye(len(expected))[:, :7]
+    np.testing.assert_allclose(H.to_scipy() @ some, expected[:, :7].numpy(), rtol=1e-9, atol=1e-11)
 
 
 @problems

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from linalg.fakes import Fake
 from linalg.spectra import SPECTRA, Spectrum, tensor
 from theodolite.errors import SettingError
 from theodolite.linalg import dense
@@ -30,21 +31,9 @@ methods = pytest.mark.parametrize("method", METHODS)
 types = pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
 
 
-class Matrix:
-    """Products of a block at once: the same as ``dense``, and quick enough for hundreds of measurements."""
-
-    method, dtype, device = "dense", torch.float64, torch.device("cpu")
-    relative_error = torch.finfo(torch.float64).eps
-
-    def __init__(self, matrix: np.ndarray):
-        self.matrix, self.dimension, self.columns = tensor(matrix), len(matrix), 0
-
-    def apply(self, vectors):
-        self.columns += vectors.shape[1]
-        return self.matrix @ vectors
-
-    def release(self):
-        pass
+def Matrix(matrix: np.ndarray) -> Fake:
+    """Quick enough for hundreds of measurements."""
+    return Fake(tensor(matrix))
 
 
 def coverage(measure: Callable, truth: float, seeds: int, generator) -> float:
@@ -56,7 +45,7 @@ def coverage(measure: Callable, truth: float, seeds: int, generator) -> float:
     return float(np.mean(found))
 
 
-def published(op: Matrix, products: int, source: torch.Generator):
+def published(op: Fake, products: int, source: torch.Generator):
     """The twin: XTrace with the error of its authors, s/√k, as if its summands were independent."""
     drawn = sketch(op, products // 2, source)
     each = _each(drawn, drawn.trace_form)
@@ -176,8 +165,9 @@ def test_exact_where_the_budget_buys_the_matrix(method, dtype):
         found = trace(dense(A), method=method)
         assert (found.value, found.error, found.method) == (float(A.trace()), 0.0, "exact")
         assert found.products == n
-        assert frobenius_norm(dense(A)).value == pytest.approx(float(A.norm()), rel=1e-6)
-        assert frobenius_norm(dense(A)).error == 0
+        norm = frobenius_norm(dense(A))
+        assert norm.value == pytest.approx(float(A.norm()), rel=1e-6)
+        assert (norm.error, norm.count, norm.products, norm.method) == (0.0, n, n, "exact")
         assert diagonal(dense(A)).values.tolist() == A.diagonal().tolist()
         assert not diagonal(dense(A)).errors.any()
 
@@ -201,7 +191,7 @@ def test_zero_and_multiples_of_the_identity(method, generator):
     assert same.value == pytest.approx(-270, rel=1e-12)
     assert same.error < 1e-11
     norm = frobenius_norm(dense(torch.zeros(90, 90)), generator=generator())
-    assert (norm.value, norm.error) == (0.0, 0.0)
+    assert (norm.value, norm.error, norm.status) == (0.0, 0.0, Status.CONVERGED)
 
 
 @methods
@@ -213,7 +203,9 @@ def test_what_is_not_finite(method, size, generator):
     assert found.status is Status.NONFINITE
     assert math.isnan(found.value)
     assert math.isnan(found.error)
-    assert math.isnan(frobenius_norm(dense(A), generator=generator()).value)
+    norm = frobenius_norm(dense(A), generator=generator())
+    assert (norm.status, norm.count) == (Status.NONFINITE, 0)
+    assert math.isnan(norm.value)
     lost = diagonal(dense(A), generator=generator())
     assert lost.status is Status.NONFINITE
     assert np.isnan(lost.values).all()
@@ -228,6 +220,9 @@ def test_a_product_counts(method, generator):
     op = Matrix(A)
     assert diagonal(op, generator=generator()).products == op.columns == 60
     op = Matrix(A)
+    norm = frobenius_norm(op, products=41, generator=generator())
+    assert (norm.products, norm.count, norm.method) == (op.columns, 20, "xtrace")
+    op = Matrix(A)
     found = trace(op, method=method, products=10, rtol=0.1, generator=generator())
     assert found.products == op.columns
 
@@ -237,7 +232,7 @@ def test_blocks_of_columns_keep_to_the_bound(generator, monkeypatch):
     whole = [trace(Matrix(A), method=m, generator=generator()).value for m in METHODS]
     monkeypatch.setattr("theodolite.linalg.probing.BLOCK_BYTES", 100 * 16 * 7)
     widths = []
-    monkeypatch.setattr(Matrix, "apply", lambda self, V: (widths.append(V.shape[1]), self.matrix @ V)[1])
+    monkeypatch.setattr(Fake, "apply", lambda self, V: (widths.append(V.shape[1]), self.matrix @ V)[1])
     parts = [trace(Matrix(A), method=m, generator=generator()).value for m in METHODS]
     np.testing.assert_allclose(parts, whole, rtol=1e-12)
     assert max(widths) == 7
@@ -339,11 +334,12 @@ def test_student_widens_the_diagonal(generator):
 @pytest.mark.parametrize(
     ("ask", "message"),
     [
-        (lambda op: trace(op, method="best"), "method must be one of xtrace, hutch.., hutchinson, got 'best'"),
+        (lambda op: trace(op, method="best"), "method must be one of xtrace, hutch.., hutchinson, got 'best'. Leave"),
         (lambda op: trace(op, products=3), "products must be at least 4, got 3"),
         (lambda op: trace(op, method="hutch++", products=2), "products must be at least 3, got 2"),
         (lambda op: trace(op, method="hutchinson", products=0), "products must be at least 1, got 0"),
-        (lambda op: trace(op, rtol=0.0), "rtol must be positive, got 0.0"),
+        (lambda op: trace(op, rtol=0.0), "rtol must be positive and finite, got 0.0. None"),
+        (lambda op: trace(op, rtol=math.inf), "rtol must be positive and finite, got inf"),
         (lambda op: trace(op, rtol=0.1, products=40, max_products=79), "2 x 40, got 79. Lower products"),
         (lambda op: frobenius_norm(op, products=3), "products must be at least 4, got 3"),
         (lambda op: diagonal(op, products=0), "products must be at least 1, got 0"),

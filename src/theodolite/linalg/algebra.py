@@ -88,7 +88,7 @@ def total(*ops: LinearOperator) -> Derived:
 
 
 def multiple(op: LinearOperator, factor: float) -> Derived:
-    """CA.
+    """The multiple cA of an operator.
 
     Args:
         op: A.
@@ -101,7 +101,9 @@ def multiple(op: LinearOperator, factor: float) -> Derived:
         SettingError: If the factor is not a finite real number.
     """
     if not np.isfinite(factor):
-        raise SettingError(f"an operator is multiplied by a finite real number, got {factor!r}.")
+        raise SettingError(
+            f"an operator is multiplied by a finite real number, got {factor!r}. Look where the factor comes from."
+        )
     return Derived(
         (op,),
         op.dimension,
@@ -125,7 +127,9 @@ def shifted(op: LinearOperator, shift: float) -> Derived:
         SettingError: If the shift is not a finite real number.
     """
     if not np.isfinite(shift):
-        raise SettingError(f"an operator is shifted by a finite real number, got {shift!r}.")
+        raise SettingError(
+            f"an operator is shifted by a finite real number, got {shift!r}. Look where the shift comes from."
+        )
     return Derived(
         (op,),
         op.dimension,
@@ -159,6 +163,26 @@ def composed(first: LinearOperator, second: LinearOperator) -> Derived:
     )
 
 
+def symmetrized(op: LinearOperator) -> LinearOperator:
+    """The symmetric part (A + Aᵀ)/2 of an operator, of the same quadratic form, diagonal and trace.
+
+    Args:
+        op: A.
+
+    Returns:
+        A itself if it is symmetric; else an operator whose product takes one of A and one of Aᵀ.
+    """
+    if op.is_symmetric:
+        return op
+    transposed = op.transpose()
+    return Derived(
+        (op, transposed),
+        op.dimension,
+        f"symmetric part of {op.method}",
+        lambda V: (op.apply(V) + transposed.apply(V)) / 2,
+    )
+
+
 def scaled_both_sides(op: LinearOperator, scale: Float[Tensor, "params"]) -> Derived:
     """diag(d) A diag(d).
 
@@ -173,14 +197,16 @@ def scaled_both_sides(op: LinearOperator, scale: Float[Tensor, "params"]) -> Der
         ShapeError: If the scale has another shape.
     """
     if tuple(scale.shape) != (op.dimension,):
-        raise ShapeError(f"scale must have shape ({op.dimension},), got {tuple(scale.shape)}.")
-    column = scale.detach().to(dtype=op.dtype, device=op.device).unsqueeze(1)
+        raise ShapeError(
+            f"scale must have shape ({op.dimension},), got {tuple(scale.shape)}. Give one entry for each parameter."
+        )
+    column = scale.detach().to(dtype=op.dtype, device=op.device, copy=True).unsqueeze(1)
     return Derived(
         (op,),
         op.dimension,
         op.method,
         lambda V: column * op.apply(column * V),
-        None if op.is_symmetric else lambda: scaled_both_sides(op.transpose(), scale),
+        None if op.is_symmetric else lambda: scaled_both_sides(op.transpose(), column.squeeze(1)),
     )
 
 
@@ -197,11 +223,16 @@ def restricted(op: LinearOperator, places: Int[np.ndarray, "kept"] | Sequence[in
     Raises:
         SettingError: If a place is out of range or named twice, or there is none.
     """
-    kept = np.asarray(places)
+    kept = np.array(places)
     if kept.ndim != 1 or kept.dtype.kind not in "iu" or not kept.size or len(set(kept.tolist())) != kept.size:
-        raise SettingError(f"places must be distinct integers, at least one, got {places!r}.")
+        raise SettingError(
+            f"places must be distinct integers, at least one, got {places!r}. np.flatnonzero gives those of a mask."
+        )
     if kept.min() < 0 or kept.max() >= op.dimension:
-        raise SettingError(f"places must lie in 0 … {op.dimension - 1}, got {kept.min()} … {kept.max()}.")
+        raise SettingError(
+            f"places must lie in 0 … {op.dimension - 1}, got {kept.min()} … {kept.max()}. Count from 0, along "
+            "op.layout if the operator has one."
+        )
     index = torch.as_tensor(kept.astype(np.int64), device=op.device)
 
     def product(V: Tensor) -> Tensor:

@@ -8,6 +8,8 @@ from torch import nn
 from theodolite.errors import ObjectiveError, SettingError
 from theodolite.linalg.interface import Layout
 from theodolite.linalg.operators import Operator
+from theodolite.linalg.randomness import source
+from theodolite.linalg.settings import check_count
 from theodolite.objective import MEMORY_LIMIT, Objective
 from theodolite.objective.gauss_newton import GaussNewton, GaussNewtonProducts
 from theodolite.objective.gradients import mean_gradient
@@ -34,6 +36,8 @@ def hessian(objective: Objective, at: object = None, *, memory_limit: int = MEMO
         ShapeError: If ``at`` has another shape.
 
     Cost: nothing now; about 3 gradients for the first product, 1.5 to 2.6 for each further one.
+    Limits: where a net has kinks (ReLU, max pooling) it is the Hessian of the smooth piece around θ, which says nothing
+    of the piece beside it. What the loss detaches or draws at random is held fixed.
 
     Example:
         >>> bowl = Objective.from_function(lambda theta: theta[0] * theta[1], torch.ones(2))
@@ -78,6 +82,8 @@ def ggn(
         ShapeError: If ``at`` has another shape.
 
     Cost: nothing now; about 2 gradients for the first product, 1 to 1.5 for each further one.
+    Limits: the loss must be a function of the outputs of one module; of a loss that differentiates the model (as of
+    physics-informed nets), only the Hessian is there. Negative curvature of the model is not seen at all.
     Source: Schraudolph 2002; Monte Carlo: Martens 2020, section 5.
 
     Example:
@@ -134,6 +140,8 @@ def fisher(
         ShapeError: If ``at`` has another shape.
 
     Cost: as ``ggn``, and three products of the loss alone for each batch to tell the likelihood.
+    Limits: the labels of different rows must be independent given the outputs. It is the information of the model's own
+    predictions: where they are wrong, it is neither the Hessian nor the covariance of the gradients.
     Source: Martens 2020, sections 5 and 9.
     """
     if samples is None:
@@ -250,7 +258,8 @@ def _require_model(objective: object, output: str) -> nn.Module:
     modules: dict[str, nn.Module] = dict(model.named_modules())
     if output not in modules:
         raise ObjectiveError(
-            f"output must name a module of the model, got {output!r}. It has {[name for name in modules if name]}."
+            f"output must name a module of the model, got {output!r}. Leave it out for the model itself, or take one "
+            f"of {[name for name in modules if name]}."
         )
     return modules[output]
 
@@ -260,14 +269,11 @@ def _layout(objective: Objective) -> Layout:
 
 
 def _checked(samples: int) -> int:
-    if samples < 1:
-        raise SettingError(f"samples must be at least 1, or None for the exact matrix, got {samples}.")
+    check_count("samples (None for the exact matrix)", samples)
     return samples
 
 
 def _seed(generator: torch.Generator | None) -> int:
     """A seed from a generator; a fresh one if there is none."""
-    source = generator if generator is not None else torch.Generator()
-    if generator is None:
-        source.seed()
-    return int(torch.randint(2**40, (), generator=source, device=source.device))
+    drawn_from = source(generator)
+    return int(torch.randint(2**40, (), generator=drawn_from, device=drawn_from.device))

@@ -3,9 +3,14 @@
 import numpy as np
 import torch
 
+from theodolite.linalg.decomposition import eigendecomposition
 from theodolite.linalg.interface import LinearOperator
-from theodolite.linalg.lanczos import Krylov, random_unit_vector
-from theodolite.linalg.probing import BLOCK_BYTES, check_count, exact_columns, precision, source
+from theodolite.linalg.lanczos import Krylov, random_unit_vector, require_symmetric
+from theodolite.linalg.probing import BLOCK_BYTES
+from theodolite.linalg.progress import progress
+from theodolite.linalg.randomness import source
+from theodolite.linalg.rounding import product_error
+from theodolite.linalg.settings import check_count
 from theodolite.records.obstacles import Status
 from theodolite.records.spectra import SpectralDensity
 
@@ -31,13 +36,13 @@ def spectral_density(
         generator: Source of the directions; give one for a repeatable result.
 
     Returns:
-        Nodes and weights; the density, moments, trace, effective rank and negative share with their errors. If all
+        Nodes and weights; the density, moments, trace, effective rank and negative fraction with their errors. If all
         products together buy the n columns, these are taken instead, and the density is exact.
 
     Raises:
-        SettingError: If probes or products is less than 1.
+        SettingError: If the operator is not symmetric, or probes or products is less than 1.
 
-    Cost: probes · products products; holds products + 1 vectors of size n.
+    Cost: probes · products products; holds products + 1 vectors of size n. Exact, that of ``eigendecomposition``.
     Limits: eigenvalues fewer than about one in n/probes may be missed or off in weight, unless they stand apart.
     Source: Ubaru, Chen & Saad 2017; Ghorbani, Krishnan & Xiao 2019.
 
@@ -47,29 +52,30 @@ def spectral_density(
         >>> density.moment(1).value, density.effective_rank.value.__round__(3)
         (4.0, 1.946)
     """
-    check_count("probes", probes, 1)
-    check_count("products", products, 1)
+    require_symmetric(op)
+    check_count("probes", probes)
+    check_count("products", products)
     if op.dimension <= probes * products and 8 * op.dimension**2 <= BLOCK_BYTES:
         return _exact(op)
-    generator = source(generator)
-    spaces = []
-    spent = 0
-    for _ in range(probes):
-        krylov = Krylov(op, random_unit_vector(op, generator), min(products, op.dimension))
-        while krylov.is_finite and not krylov.is_exhausted and krylov.size < krylov.capacity:
-            krylov.extend()
-        spent += krylov.products
-        if not krylov.is_finite:
-            return _nothing(op, spent)
-        ritz = krylov.ritz()
-        spaces.append((ritz.values, ritz.coefficients[0] ** 2, ritz.residuals))
+    generator, room = source(generator), min(products, op.dimension)
+    spaces, spent = [], 0
+    with progress(probes * room, "spectral density (at most)") as bar:
+        for _ in range(probes):
+            krylov = Krylov(op, random_unit_vector(op, generator), room)
+            krylov.fill()
+            spent += krylov.products
+            bar.update(krylov.products)
+            if not krylov.is_finite:
+                return _nothing(op, spent)
+            ritz = krylov.ritz()
+            spaces.append((ritz.values, ritz.coefficients[0] ** 2, ritz.residuals))
     nodes, weights, residuals = (
         np.stack([_padded(row, products) for row in rows]) for rows in zip(*spaces, strict=True)
     )
     padding = np.arange(products) >= np.array([[len(values)] for values, _, _ in spaces])
     weights[padding] = 0
     weights /= weights.sum(axis=1, keepdims=True)
-    rounding = precision(op) * float(np.abs(nodes).max())
+    rounding = product_error(op) * float(np.abs(nodes).max())
     return SpectralDensity(op.dimension, nodes, weights, residuals, rounding, False, Status.CONVERGED, spent, op.method)
 
 
@@ -80,16 +86,12 @@ def _padded(row: np.ndarray, size: int) -> np.ndarray:
 
 def _exact(op: LinearOperator) -> SpectralDensity:
     """All eigenvalues of the matrix, of equal weight."""
-    n = op.dimension
-    matrix = np.zeros((n, n))
-    for indices, columns in exact_columns(op):
-        matrix[:, indices] = columns.double().cpu().numpy()
-    if not np.isfinite(matrix).all():
+    n, pairs = op.dimension, eigendecomposition(op)
+    if pairs.status is Status.NONFINITE:
         return _nothing(op, n)
-    values = np.linalg.eigvalsh((matrix + matrix.T) / 2)[None]
-    rounding = precision(op) * float(np.abs(values).max())
-    shape = np.ones_like(values)
-    return SpectralDensity(n, values, shape / n, 0 * shape, rounding, True, Status.CONVERGED, n, op.method)
+    nodes, one = pairs.values[None], np.ones((1, n))
+    rounding = product_error(op) * float(np.abs(nodes).max())
+    return SpectralDensity(n, nodes, one / n, 0 * one, rounding, True, pairs.status, n, pairs.method)
 
 
 def _nothing(op: LinearOperator, products: int) -> SpectralDensity:

@@ -12,14 +12,13 @@ from theodolite.errors import SettingError, ShapeError
 from theodolite.linalg.interface import LinearOperator, as_array
 from theodolite.linalg.lanczos import Krylov, Ritz, random_unit_vector, require_symmetric
 from theodolite.linalg.progress import progress
+from theodolite.linalg.rounding import product_error
+from theodolite.linalg.settings import check_count, check_tolerance
 from theodolite.records.obstacles import Status
 from theodolite.records.results import Eigenpairs
 
 _UNKNOWN = 0.3
 """Random part of a warm start: less saves no product and hides what is new; more costs one (measured)."""
-
-_ROUNDING = 8
-"""Products of double backward in float32 are wrong by 3e-7 to 9e-7 (measured): up to so many times their precision."""
 
 _SPARE = 30
 """Vectors kept beyond twice the wanted ones before a restart; 10 to 20 are usual, more saves products for memory."""
@@ -69,8 +68,8 @@ def largest_eigenvalues(
         products is counted in.
 
     Raises:
-        SettingError: If k or max_products is less than 1, k exceeds the size of the operator, the operator is
-            not symmetric, or start is not finite.
+        SettingError: If k or max_products is less than 1, k exceeds the size of the operator, rtol is negative or not
+            finite, the operator is not symmetric, or start is not finite.
         ShapeError: If start has another size.
 
     Cost: at most ``max_products`` products, about 12 to 60 in practice; a warm start saves 10 to 30 % where several
@@ -114,8 +113,8 @@ def smallest_eigenvalues(
         says only that none below it was met, and is right where λ exceeds ten residuals (2,000 spectra, none wrong).
 
     Raises:
-        SettingError: If k or max_products is less than 1, k exceeds the size of the operator, the operator is
-            not symmetric, or start is not finite.
+        SettingError: If k or max_products is less than 1, k exceeds the size of the operator, rtol is negative or not
+            finite, the operator is not symmetric, or start is not finite.
         ShapeError: If start has another size.
 
     Cost: as ``largest_eigenvalues``; an end near zero of a wide spectrum takes many products.
@@ -149,7 +148,7 @@ def extreme_eigenvalues(
         Both ends; each states the status of its own end, and the products of the whole run.
 
     Raises:
-        SettingError: If a count is out of range, the operator is not symmetric, or start is not finite.
+        SettingError: If a count or rtol is out of range, the operator is not symmetric, or start is not finite.
         ShapeError: If start has another size.
 
     Cost: one run, see ``largest_eigenvalues``.
@@ -198,15 +197,14 @@ class _Goal:
         """Pairs at both ends."""
         return self.largest + self.smallest
 
-    def check(self, dimension: int, max_products: int) -> None:
-        """Complain of counts out of range."""
+    def check(self, dimension: int) -> None:
+        """Complain of settings out of range."""
+        check_tolerance("rtol", self.rtol)
         if min(self.largest, self.smallest) < 0 or self.count == 0 or max(self.largest, self.smallest) > dimension:
             raise SettingError(
                 f"the number of eigenvalues must lie between 1 and the size {dimension} of the operator, got "
-                f"{self.largest} largest and {self.smallest} smallest."
+                f"{self.largest} largest and {self.smallest} smallest. Ask for fewer; eigendecomposition(op) gives all."
             )
-        if max_products < 1:
-            raise SettingError(f"max_products must be at least 1, got {max_products}.")
 
     def places(self, size: int, spare: int = 0) -> Int[np.ndarray, "count"]:
         """Where the wanted values stand among ascending ones: the greatest, descending, then the least, ascending."""
@@ -244,7 +242,8 @@ def _ends(
 ) -> Extremes:
     """Run Lanczos until both ends are converged, the budget is spent, or a product is not finite."""
     require_symmetric(op)
-    goal.check(op.dimension, max_products)
+    goal.check(op.dimension)
+    check_count("max_products", max_products)
     krylov = Krylov(op, first, min(op.dimension, max_products, 2 * goal.count + _SPARE))
     with progress(max_products, "eigenvalues (at most)") as bar:
         return _run(krylov, op, goal, max_products=max_products, generator=generator, bar=bar)
@@ -280,8 +279,7 @@ def _run(
 
 def _noise(ritz: Ritz, op: LinearOperator) -> float:
     """What rounding makes of a Ritz value."""
-    precision = max(op.relative_error, float(np.finfo(np.float64).eps))  # of the products, and of the Ritz values
-    return _ROUNDING * precision * float(np.abs(ritz.values).max())
+    return product_error(op) * float(np.abs(ritz.values).max())
 
 
 def _read(krylov: Krylov, op: LinearOperator, goal: _Goal, status: Status) -> Extremes:

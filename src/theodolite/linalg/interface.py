@@ -91,7 +91,10 @@ class Layout:
         """
         for pattern in patterns:
             if not any(_matches(name, pattern) for name in self.names):
-                raise SettingError(f"a pattern must match a parameter, but {pattern!r} matches none of {self.names}.")
+                raise SettingError(
+                    f"a pattern must match a parameter, but {pattern!r} matches none of {self.names}. Take one of "
+                    "these names, the module before its dot, or a pattern such as '*.bias'."
+                )
         starts = [0, *accumulate(self.sizes)]
         kept = [i for i, name in enumerate(self.names) if any(_matches(name, pattern) for pattern in patterns)]
         places = np.concatenate([np.arange(starts[i], starts[i + 1]) for i in kept])
@@ -109,8 +112,8 @@ def as_array(tensor: Tensor) -> np.ndarray:
         tensor: Any tensor.
 
     Returns:
-        The array.
+        An array of its own memory: what happens to the tensor later leaves it alone.
     """
-    wide = tensor.float() if tensor.dtype in (torch.bfloat16, torch.float16) else tensor
-    array: np.ndarray = wide.detach().cpu().numpy()
+    dtype = torch.float32 if tensor.dtype in (torch.bfloat16, torch.float16) else tensor.dtype
+    array: np.ndarray = tensor.detach().to("cpu", dtype, copy=True).numpy()
     return array

@@ -10,6 +10,7 @@ from torch import Tensor
 from theodolite.errors import SettingError, ShapeError
 from theodolite.linalg.interface import LinearOperator
 from theodolite.linalg.lanczos import Krylov, require_symmetric
+from theodolite.linalg.settings import check_count, check_tolerance
 from theodolite.records.obstacles import Status
 
 
@@ -22,8 +23,8 @@ class KrylovSpace:
         vectors: Ritz vectors y, orthonormal, one a column.
         components: y·g of the start vector g, float64; g lies in the space, so that g = Σ (y·g) y.
         residuals: ‖Ay − θy‖.
-        status: CONVERGED if the space is invariant (nothing of A acts on g outside it), BUDGET if A leads out of it,
-            NONFINITE if a product was not finite.
+        status: CONVERGED if the space is exact, that is invariant (A does not lead out of it); BUDGET if A leads out of
+            it; NONFINITE if a product was not finite.
         products: How many products it took.
     """
 
@@ -57,20 +58,24 @@ def krylov_space(op: LinearOperator, start: Float[Tensor, "params"], products: i
     Cost: ``products`` products; holds 2·products + 1 vectors of size n for a moment, then half.
     """
     if tuple(start.shape) != (op.dimension,):
-        raise ShapeError(f"start must have shape ({op.dimension},), got {tuple(start.shape)}.")
+        raise ShapeError(
+            f"start must have shape ({op.dimension},), got {tuple(start.shape)}. Pass a flat vector: "
+            "objective.gradient() is one."
+        )
     norm = float(torch.linalg.vector_norm(start, dtype=torch.float64))
     if not np.isfinite(norm) or norm == 0:
         raise SettingError(
-            f"start must be finite and not zero, got a vector of norm {norm}; a zero gradient spans nothing."
+            f"start must be finite and not zero, got a vector of norm {norm}; a zero gradient spans nothing. Move off "
+            "the critical point, or look where what is not finite comes from."
         )
     require_symmetric(op)
-    if products < 1:
-        raise SettingError(f"products must be at least 1, got {products}.")
+    check_count("products", products)
     krylov = Krylov(op, start.detach().to(op.device), min(products, op.dimension))
-    while krylov.is_finite and not krylov.is_exhausted and krylov.size < krylov.capacity:
-        krylov.extend()
-    ends = {(False, False): Status.BUDGET, (True, False): Status.CONVERGED}
-    status = ends.get((krylov.is_exhausted, not krylov.is_finite), Status.NONFINITE)
+    krylov.fill()
+    if not krylov.is_finite:
+        status = Status.NONFINITE
+    else:
+        status = Status.CONVERGED if krylov.is_exhausted else Status.BUDGET
     ritz = krylov.ritz()
     vectors = krylov.vectors(ritz.coefficients)
     components = norm * ritz.coefficients[0] if krylov.size else np.zeros(0)
@@ -85,16 +90,18 @@ def saddle_free_step(space: KrylovSpace, damping: float = 0.0) -> Float[Tensor, 
         damping: δ ≥ 0, in the unit of the curvature.
 
     Returns:
-        The step, shape (n,). Axes whose curvature is zero to rounding are left out when there is no damping.
+        The step, shape (n,). Axes whose curvature is zero to rounding are left out when there is no damping. NaN of a
+        space that is NONFINITE: what acts on the gradient is not known.
 
     Raises:
-        SettingError: If damping is negative.
+        SettingError: If damping is negative or not finite.
 
     Cost: one pass over the basis.
     Source: Dauphin et al. 2014, equation 5 and algorithm 1.
     """
-    if damping < 0:
-        raise SettingError(f"damping must not be negative, got {damping}.")
+    check_tolerance("damping", damping)
+    if space.status is Status.NONFINITE:
+        return space.vectors.new_full(space.vectors.shape[:1], torch.nan)
     stiffness = np.abs(space.values) + damping
     floor = float(torch.finfo(space.vectors.dtype).eps) * (stiffness.max() if stiffness.size else 0.0)
     weights = np.divide(-space.components, stiffness, out=np.zeros_like(stiffness), where=stiffness > floor)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from theodolite.errors import SettingError
 from theodolite.linalg.interface import LinearOperator
+from theodolite.linalg.randomness import source
 
 _ROUNDING = 8
 """A remainder of up to so many roundings of the matrix is nothing: what orthogonalisation twice leaves of zero."""
@@ -44,9 +45,7 @@ def random_unit_vector(op: LinearOperator, generator: torch.Generator | None) ->
     Returns:
         A unit vector.
     """
-    if generator is None:
-        generator = torch.Generator()
-        generator.seed()
+    generator = source(generator)
     normal = torch.randn(op.dimension, generator=generator, device=generator.device, dtype=torch.float64)
     unit: Tensor = normal / normal.norm()
     return unit.to(device=op.device, dtype=working_dtype(op))
@@ -75,7 +74,8 @@ def require_symmetric(op: LinearOperator) -> None:
     """
     if not op.is_symmetric:
         raise SettingError(
-            f"the operator must be symmetric, got one that need not be ({op.method}). Take (A + Aᵀ)/2: (A + A.T) / 2."
+            f"the operator must be symmetric, got one that need not be ({op.method}). Take its symmetric part "
+            "(A + Aᵀ)/2: op.symmetrize()."
         )
 
 
@@ -133,6 +133,11 @@ class Krylov:
             self._coupling[m] = beta
             # Two passes leave a vector orthogonal unless next to nothing is left of it (Kahan and Parlett).
             self._place(image / beta, is_clean=beta > precision**0.5 * scale)
+
+    def fill(self) -> None:
+        """Spend products until the room is full, the space is invariant, or a product is not finite."""
+        while self.is_finite and not self.is_exhausted and self.size < self.capacity:
+            self.extend()
 
     def renew(self, generator: torch.Generator | None) -> None:
         """Go on from an invariant space with a new direction orthogonal to it."""

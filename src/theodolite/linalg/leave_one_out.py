@@ -16,7 +16,8 @@ from scipy.linalg import solve_triangular
 from torch import Tensor
 
 from theodolite.linalg.interface import LinearOperator
-from theodolite.linalg.probing import gram, precision, products, rayleigh, spherical_probes
+from theodolite.linalg.probing import gram, products, rayleigh, spherical_probes
+from theodolite.linalg.rounding import product_error
 from theodolite.records.estimates import Estimate
 from theodolite.records.spectra import student_factor
 
@@ -46,7 +47,7 @@ class Sketch:
         basis: Q of Y = QR.
         basis_images: Z = AQ.
         triangle: R.
-        precision: Relative error of the products.
+        rounding: What a product is wrong by, over its size.
     """
 
     probes: Float[Tensor, "params count"]
@@ -54,7 +55,7 @@ class Sketch:
     basis: Float[Tensor, "params count"]
     basis_images: Float[Tensor, "params count"]
     triangle: Float[np.ndarray, "count count"]
-    precision: float
+    rounding: float
 
     @property
     def count(self) -> int:
@@ -128,7 +129,7 @@ def sketch(op: LinearOperator, count: int, generator: torch.Generator) -> Sketch
     if not bool(images.isfinite().all()):
         return Sketch(probes, images, images, images, np.full((count, count), np.nan), math.nan)
     basis, triangle = torch.linalg.qr(images)
-    return Sketch(probes, images, basis, products(op, basis), triangle.double().cpu().numpy(), precision(op))
+    return Sketch(probes, images, basis, products(op, basis), triangle.double().cpu().numpy(), product_error(op))
 
 
 def trace_of(sketch: Sketch) -> Estimate:
@@ -162,7 +163,7 @@ def trace_of(sketch: Sketch) -> Estimate:
     own = float(2 * sketch.spare * squares.mean())
     shared = float(np.clip(_shared(sketch, sketch.trace_form, each), 0, own))
     scale = np.linalg.norm(sketch.trace_form.inner) + sketch.spare * np.abs(quotients).mean()
-    error = math.hypot(math.sqrt(own / k + student_factor(k) ** 2 * (1 - 1 / k) * shared), sketch.precision * scale)
+    error = math.hypot(math.sqrt(own / k + student_factor(k) ** 2 * (1 - 1 / k) * shared), sketch.rounding * scale)
     return Estimate(float(each.mean()), error, k)
 
 
@@ -187,7 +188,7 @@ def squared_norm_of(sketch: Sketch) -> Estimate:
     # A form that is not negative varies over the sphere by no more than twice its squared trace.
     shared = float(np.clip(_shared(sketch, form, each), 0, 2 * left.mean() ** 2))
     error = student_factor(_freedom(each) + 1) * math.sqrt(each.var(ddof=1) / k + shared)
-    return Estimate(float(each.mean()), math.hypot(error, sketch.precision * float(each.mean())), k)
+    return Estimate(float(each.mean()), math.hypot(error, sketch.rounding * float(each.mean())), k)
 
 
 def _freedom(values: Float[np.ndarray, "count"]) -> int:

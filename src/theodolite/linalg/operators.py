@@ -1,5 +1,6 @@
 """How is a matrix too large to write down held: as its products with vectors."""
 
+from numbers import Real
 from typing import Self, TypeVar, overload
 
 import numpy as np
@@ -9,7 +10,7 @@ from scipy.sparse.linalg import LinearOperator as ScipyOperator
 from torch import Tensor
 
 from theodolite.errors import SettingError, ShapeError
-from theodolite.linalg.algebra import composed, multiple, restricted, shifted, total
+from theodolite.linalg.algebra import composed, multiple, restricted, shifted, symmetrized, total
 from theodolite.linalg.interface import Layout, LinearOperator, as_array
 from theodolite.linalg.progress import progress
 
@@ -22,7 +23,8 @@ _CHUNK_BYTES = 2**25
 class Operator:
     """A linear operator as a person holds it: ``op @ v``, combined with others, dense, or for SciPy.
 
-    ``A + B``, ``A - B``, ``2 * A``, ``A @ B``, ``A.shift(δ)``, ``A.restrict("layers.0", "*.bias")`` give operators.
+    ``A + B``, ``A - B``, ``2 * A``, ``A / 2``, ``A @ B``, ``A.T``, ``A.shift(δ)``, ``A.symmetrize()`` and
+    ``A.restrict("layers.0", "*.bias")`` give operators.
 
     Example:
         >>> from theodolite.linalg.matrices import dense
@@ -32,6 +34,8 @@ class Operator:
         >>> (2 * op).shift(1.0) @ torch.tensor([1.0, 1.0])
         tensor([  3., -19.])
     """
+
+    __array_ufunc__ = None  # else NumPy takes an operator for a number, and np.ones(2) * op for two of them
 
     def __init__(self, products: LinearOperator, layout: Layout | None = None) -> None:
         """Hold an operator that is known by its products.
@@ -103,15 +107,23 @@ class Operator:
         """−A."""
         return -1.0 * self
 
-    def __mul__(self, factor: float) -> "Operator":
-        """CA."""
-        return Operator(multiple(self, factor), self.layout)
+    def __mul__(self, factor: float | np.number) -> "Operator":
+        """The multiple cA."""
+        if not isinstance(factor, Real):
+            return NotImplemented
+        return Operator(multiple(self, float(factor)), self.layout)
 
     __rmul__ = __mul__
 
-    def __truediv__(self, divisor: float) -> "Operator":
-        """A/c."""
-        return self * (1 / divisor)
+    def __truediv__(self, divisor: float | np.number) -> "Operator":
+        """The quotient A/c."""
+        if not isinstance(divisor, Real):
+            return NotImplemented
+        if divisor == 0:
+            raise SettingError(
+                f"an operator is divided by a number that is not zero, got {divisor!r}. Look where it comes from."
+            )
+        return self * (1 / float(divisor))
 
     def shift(self, shift: float) -> "Operator":
         """A + δI.
@@ -123,6 +135,21 @@ class Operator:
             The operator.
         """
         return Operator(shifted(self, shift), self.layout)
+
+    def symmetrize(self) -> "Operator":
+        """The symmetric part (A + Aᵀ)/2; A itself if it is symmetric.
+
+        Returns:
+            The operator, of the same quadratic form, diagonal and trace; its product takes one of A and one of Aᵀ.
+
+        Example:
+            >>> from theodolite.linalg.matrices import dense
+            >>> product = dense(torch.diag(torch.tensor([1.0, 3.0]))) @ dense(torch.ones(2, 2))
+            >>> product.symmetrize().to_dense()
+            tensor([[1., 2.],
+                    [2., 3.]])
+        """
+        return self if self.is_symmetric else Operator(symmetrized(self), self.layout)
 
     def restrict(self, *which: str | np.ndarray) -> "Operator":
         """The block of A that belongs to some parameters.

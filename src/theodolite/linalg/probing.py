@@ -2,40 +2,23 @@
 
 import math
 from collections.abc import Iterator
+from contextlib import nullcontext
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from theodolite.errors import SettingError
 from theodolite.linalg.interface import LinearOperator
 from theodolite.linalg.lanczos import working_dtype
+from theodolite.linalg.progress import progress
 
 BLOCK_BYTES = 2**28
 """Columns that are multiplied at once, with their products: 256 MiB, or one column."""
 
-ROUNDING = 8
-"""Products of double backward are wrong by up to so many times their precision (measured in ``eigenvalues``)."""
-
 _MARGIN = 1.2
 """A pilot of 20 probes knows its error to some 15 %; a fifth more makes a miss of the tolerance rare."""
-
-
-def source(generator: torch.Generator | None) -> torch.Generator:
-    """The generator given, or one with a fresh seed; the global one is left alone.
-
-    Args:
-        generator: Source of randomness, or None.
-
-    Returns:
-        A generator.
-    """
-    if generator is not None:
-        return generator
-    fresh = torch.Generator()
-    fresh.seed()
-    return fresh
 
 
 def spherical_probes(op: LinearOperator, count: int, generator: torch.Generator) -> Float[Tensor, "params count"]:
@@ -86,19 +69,24 @@ def block_width(op: LinearOperator) -> int:
     return max(1, BLOCK_BYTES // (2 * op.dimension * torch.empty(0, dtype=working_dtype(op)).element_size()))
 
 
-def products(op: LinearOperator, columns: Float[Tensor, "params count"]) -> Float[Tensor, "params count"]:
+def products(
+    op: LinearOperator, columns: Float[Tensor, "params count"], bar: Any = None
+) -> Float[Tensor, "params count"]:
     """AV in the working type, formed in blocks of columns that fit the memory bound.
 
     Args:
         op: Symmetric operator A.
         columns: V.
+        bar: Progress bar of a longer computation; None shows one of these columns.
 
     Returns:
         The products.
     """
-    images = torch.empty_like(columns)
-    for part, image in zip(columns.split(block_width(op), 1), images.split(block_width(op), 1), strict=True):
-        image.copy_(op.apply(part.to(op.dtype)))
+    images, width = torch.empty_like(columns), block_width(op)
+    with progress(columns.shape[1], "products") if bar is None else nullcontext(bar) as shown:
+        for part, image in zip(columns.split(width, 1), images.split(width, 1), strict=True):
+            image.copy_(op.apply(part.to(op.dtype)))
+            shown.update(part.shape[1])
     return images
 
 
@@ -112,11 +100,12 @@ def exact_columns(op: LinearOperator) -> Iterator[tuple[Int[np.ndarray, "count"]
         Indices of columns, and these columns, in the working type.
     """
     n, width = op.dimension, min(op.dimension, block_width(op))
-    for first in range(0, n, width):
-        size = min(width, n - first)
-        identity = torch.zeros(n, size, dtype=working_dtype(op), device=op.device)
-        identity[first : first + size].fill_diagonal_(1)
-        yield np.arange(first, first + size), products(op, identity)
+    with progress(n, "columns") as bar:
+        for first in range(0, n, width):
+            size = min(width, n - first)
+            identity = torch.zeros(n, size, dtype=working_dtype(op), device=op.device)
+            identity[first : first + size].fill_diagonal_(1)
+            yield np.arange(first, first + size), products(op, identity, bar)
 
 
 def rayleigh(
@@ -178,18 +167,6 @@ def gram(
     return array
 
 
-def precision(op: LinearOperator) -> float:
-    """What a product is wrong by, over its size.
-
-    Args:
-        op: The operator, after a product.
-
-    Returns:
-        A bound as far as it is known.
-    """
-    return ROUNDING * max(op.relative_error, torch.finfo(op.dtype).eps)
-
-
 def second_stage(value: float, error: float, spent: int, rtol: float) -> int:
     """How many fresh products an estimate needs, from a pilot: the error falls at least as their root.
 
@@ -211,9 +188,3 @@ def second_stage(value: float, error: float, spent: int, rtol: float) -> int:
         return spent
     ratio = error * _MARGIN / wanted if wanted > 0 else math.inf
     return math.ceil(min(spent * ratio**2, float(2**62)))
-
-
-def check_count(name: str, value: int, least: int) -> None:
-    """Complain of a count that is too small."""
-    if value < least:
-        raise SettingError(f"{name} must be at least {least}, got {value}.")

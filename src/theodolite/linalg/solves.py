@@ -8,7 +8,7 @@ every claim rests on a residual that was formed anew, and what rounding lost is 
 import math
 import operator
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -20,11 +20,19 @@ from theodolite.errors import SettingError, ShapeError
 from theodolite.linalg.interface import LinearOperator, as_array
 from theodolite.linalg.krylov import krylov_space
 from theodolite.linalg.lanczos import require_symmetric, working_dtype
+from theodolite.linalg.rounding import precision, product_error
+from theodolite.linalg.settings import check_count, check_tolerance
 from theodolite.records.obstacles import Status
 from theodolite.records.solutions import Solution
 
-_ROUNDING = 8
-"""Products of double backward in float32 are wrong by 3e-7 to 9e-7 (measured): up to so many times their precision."""
+_AIM = 0.9
+"""Share of the tolerance that a recurrence aims at: the residual that it carries is not quite the true one."""
+
+_STUCK = 0.9
+"""A run that leaves more than this share of the residual is in vain: refinement has come to what rounding permits."""
+
+_HIDDEN = 0.1
+"""A residual of ten times the rounding of its own step is hidden by it: the recurrence adds no digit that is true."""
 
 
 def solve(
@@ -52,9 +60,10 @@ def solve(
         x0: Where to begin, for example the solution of the step before; None is zero.
 
     Returns:
-        The best x found, with its true residual. BREAKDOWN says that the residual that is left lies in the null space
-        of A + δI (x is a least-squares solution), that conjugate gradients met curvature which is not positive
-        (``direction``), or that rounding stops the residual short of the tolerance.
+        The best x found, with its true residual. CONVERGED if that is at most rtol·‖b‖, or within the rounding of the
+        products, 8ε‖A + δI‖‖x‖ but not above √ε‖b‖, ε being their relative error. Else BREAKDOWN says that the residual
+        that is left lies in the null space of A + δI (x is a least-squares solution), that conjugate gradients met
+        curvature which is not positive (``direction``), or that a further run no longer lowers it.
 
     Raises:
         ShapeError: If b or x0 has another shape.
@@ -72,20 +81,17 @@ def solve(
         array([ 1., -1.], dtype=float32)
     """
     if method not in _METHODS:
-        raise SettingError(f"method must be one of {sorted(_METHODS)}, got {method!r}.")
-    if not (0 <= damping < math.inf and 0 < rtol < 1 and max_products >= 2):
         raise SettingError(
-            f"damping must be finite and not negative, rtol between 0 and 1, max_products at least 2, got {damping}, "
-            f"{rtol}, {max_products}."
+            f"method must be one of {sorted(_METHODS)}, got {method!r}. Take minres unless A + δI is positive definite."
         )
+    _check_settings(damping, rtol)
+    check_count("max_products", max_products, 2)
     require_symmetric(op)
     right = _vector(op, b, "b")
-    system = _System(op, damping, max_products)
-    x, residual = torch.zeros_like(right), right
-    if x0 is not None and bool(right.any()):
-        x = _vector(op, x0, "x0")
-        residual = right - system.apply(x)
-    return _refine(system, method, right, _Point(x, residual), rtol=rtol)
+    system = _System(op, right, damping, max_products)
+    nothing = torch.zeros_like(right)
+    start = nothing if x0 is None else _vector(op, x0, "x0")
+    return _refine(system, method, system.at(start if system.scale > 0 else nothing), rtol)
 
 
 def solve_absolute(
@@ -104,12 +110,14 @@ def solve_absolute(
         op: Symmetric operator A.
         b: Right-hand side, shape (n,).
         damping: δ ≥ 0, in the unit of A.
-        rtol: The status is CONVERGED if the residual is at most rtol·‖b‖.
+        rtol: The status is CONVERGED if the bound of the residual is at most rtol·‖b‖, or if x is exact to the rounding
+            of the products, the space being exhausted.
         products: How many products to spend, fewer if the space is exhausted before.
 
     Returns:
         x, with an upper bound of ‖(|A| + δI)x − b‖: Σ |xᵢ| rᵢ over the Ritz pairs, rᵢ being their residuals, since
-        ‖|A|y − |θ|y‖ ≤ ‖Ay − θy‖. BREAKDOWN if b has a part where |A| + δ is zero to rounding; that part is left out.
+        ‖|A|y − |θ|y‖ ≤ ‖Ay − θy‖. BUDGET if the products ran out before; BREAKDOWN if b has a part where |A| + δ is
+        zero to rounding; that part is left out.
 
     Raises:
         ShapeError: If b has another shape.
@@ -124,10 +132,8 @@ def solve_absolute(
         >>> solve_absolute(dense(torch.diag(torch.tensor([2.0, -4.0]))), torch.tensor([2.0, 4.0])).vector.round(5)
         array([1., 1.], dtype=float32)
     """
-    if not (0 <= damping < math.inf and 0 < rtol < 1):
-        raise SettingError(
-            f"damping must be finite and not negative, and rtol between 0 and 1, got {damping} and {rtol}."
-        )
+    _check_settings(damping, rtol)
+    check_count("products", products)
     require_symmetric(op)
     right = _vector(op, b, "b")
     scale = _norm(right)
@@ -137,13 +143,13 @@ def solve_absolute(
     if space.status is Status.NONFINITE:
         return Solution(as_array(torch.zeros_like(right)), scale, scale, Status.NONFINITE, space.products, _ABSOLUTE)
     stiffness = np.abs(space.values) + damping
-    noise = _ROUNDING * _precision(op) * float(stiffness.max())
+    noise = product_error(op) * float(stiffness.max())
     is_stiff = stiffness > noise
     weights = np.divide(space.components, stiffness, out=np.zeros_like(stiffness), where=is_stiff)
     lost = float(np.linalg.norm(space.components[~is_stiff]))
     rounding = noise * float(np.linalg.norm(weights))
     residual = lost + rounding + float(np.abs(weights) @ space.residuals)
-    is_exact = space.status is Status.CONVERGED and lost <= rtol * scale and rounding <= _precision(op) ** 0.5 * scale
+    is_exact = space.status is Status.CONVERGED and lost <= rtol * scale and rounding <= precision(op) ** 0.5 * scale
     if is_exact or residual <= rtol * scale:
         status = Status.CONVERGED
     else:
@@ -152,34 +158,6 @@ def solve_absolute(
 
 
 _ABSOLUTE = "Krylov space of |A|"
-
-
-class _System:
-    """A + δI with a budget of products."""
-
-    def __init__(self, op: LinearOperator, damping: float, budget: int) -> None:
-        self._op, self._damping, self.left, self.budget = op, damping, budget, budget
-        self.norm = 0.0
-        """The greatest ‖(A + δI)v‖/‖v‖ seen: a lower bound of the norm of the matrix, soon a good one."""
-
-    @property
-    def precision(self) -> float:
-        """Relative error of a product."""
-        return _precision(self._op)
-
-    @property
-    def noise(self) -> float:
-        """What is zero to rounding, in the unit of A."""
-        return _ROUNDING * self.precision * self.norm
-
-    def apply(self, vector: Tensor) -> Tensor:
-        """(A + δI)v, one product less to spend."""
-        self.left -= 1
-        image = self._op.apply(vector.to(self._op.dtype).unsqueeze(1)).squeeze(1).to(vector.dtype)
-        image = image + self._damping * vector
-        length = _norm(vector)
-        self.norm = max(self.norm, _norm(image) / length) if length > 0 else self.norm  # max drops a NaN on the right
-        return image
 
 
 @dataclass(frozen=True, eq=False)
@@ -195,6 +173,39 @@ class _Point:
         return _norm(self.residual)
 
 
+class _System:
+    """(A + δI)x = b with a budget of products."""
+
+    def __init__(self, op: LinearOperator, right: Tensor, damping: float, budget: int) -> None:
+        self._op, self._right, self._damping, self.left, self.budget = op, right, damping, budget, budget
+        self.scale = _norm(right)
+        self.norm = 0.0
+        """The greatest ‖(A + δI)v‖/‖v‖ seen: a lower bound of the norm of the matrix, soon a good one."""
+
+    @property
+    def precision(self) -> float:
+        """Relative error of a product."""
+        return precision(self._op)
+
+    @property
+    def noise(self) -> float:
+        """What is zero to rounding, in the unit of A."""
+        return product_error(self._op) * self.norm
+
+    def apply(self, vector: Tensor) -> Tensor:
+        """(A + δI)v, one product less to spend."""
+        self.left -= 1
+        image = self._op.apply(vector.to(self._op.dtype).unsqueeze(1)).squeeze(1).to(vector.dtype)
+        image = image + self._damping * vector
+        length = _norm(vector)
+        self.norm = max(self.norm, _norm(image) / length) if length > 0 else self.norm  # max drops a NaN on the right
+        return image
+
+    def at(self, x: Tensor) -> _Point:
+        """The point x, for one product; none at zero, whose residual is b."""
+        return _Point(x, self._right - self.apply(x) if bool(x.any()) else self._right)
+
+
 @dataclass(frozen=True, eq=False)
 class _Cycle:
     """What one run of a recurrence gave: a correction, why it ended, and the bad direction that it met."""
@@ -205,32 +216,38 @@ class _Cycle:
     curvature: float = math.nan
 
 
-def _refine(system: _System, method: str, right: Tensor, point: _Point, *, rtol: float) -> Solution:
-    """Solve for the residual that is truly left, until it is small, or as small as rounding permits."""
-    scale = _norm(right)
-    status, cycle = Status.CONVERGED, _Cycle(point.x, Status.CONVERGED)
-    while not point.error <= rtol * scale and status is Status.CONVERGED:
-        if system.left < 2 or not math.isfinite(point.error):
-            status = Status.BUDGET if math.isfinite(point.error) else Status.NONFINITE
-            break
-        cycle = _METHODS[method](system, point.residual, 0.9 * rtol * scale)
-        trial = point.x + cycle.step
-        after = _Point(trial, right - system.apply(trial))
-        status = cycle.status if math.isfinite(after.error) else Status.NONFINITE
-        is_stuck = status is Status.CONVERGED and after.error > max(rtol * scale, 0.9 * point.error)
-        # Conjugate gradients come nearer to the solution at every step, though the residual may rise meanwhile.
-        is_better = after.error < point.error or (method == "cg" and not is_stuck and status is not Status.NONFINITE)
-        point = after if is_better else point
-        rounding = min(system.noise * _norm(point.x), system.precision**0.5 * scale)
-        if is_stuck and point.error > rounding:
-            status = Status.BREAKDOWN
-        if is_stuck:
-            break
-    if point.error <= rtol * scale and status is not Status.NONFINITE:
-        status = Status.CONVERGED
+def _refine(system: _System, method: str, point: _Point, rtol: float) -> Solution:
+    """Solve for the residual that is truly left, until it is small, or falls no further."""
+    cycle = _Cycle(point.x, Status.CONVERGED)
+    while point.error > rtol * system.scale and cycle.status is Status.CONVERGED and system.left >= 2:
+        point, cycle = _advance(system, method, point, rtol * system.scale)
+    status = _ending(system, point, cycle.status, rtol)
     direction = None if cycle.direction is None else as_array(cycle.direction)
     used = system.budget - system.left
-    return Solution(as_array(point.x), point.error, scale, status, used, method, direction, cycle.curvature)
+    return Solution(as_array(point.x), point.error, system.scale, status, used, method, direction, cycle.curvature)
+
+
+def _advance(system: _System, method: str, point: _Point, tolerance: float) -> tuple[_Point, _Cycle]:
+    """One run on the residual that is left: the better point, and how the run ended; BREAKDOWN if it was in vain."""
+    cycle = _METHODS[method](system, point.residual, _AIM * tolerance)
+    after = system.at(point.x + cycle.step)
+    if not math.isfinite(after.error):
+        return point, replace(cycle, status=Status.NONFINITE)
+    is_vain = cycle.status is Status.CONVERGED and after.error > max(tolerance, _STUCK * point.error)
+    # Conjugate gradients come nearer to the solution at every step, though the residual may rise meanwhile.
+    is_nearer = method == "cg" and not is_vain and cycle.status is not Status.NONFINITE
+    better = after if is_nearer or after.error < point.error else point
+    return better, replace(cycle, status=Status.BREAKDOWN) if is_vain else cycle
+
+
+def _ending(system: _System, point: _Point, ended: Status, rtol: float) -> Status:
+    """CONVERGED if the residual is within the tolerance or the rounding of products; else why it fell no further."""
+    if ended is Status.NONFINITE or not math.isfinite(point.error):
+        return Status.NONFINITE
+    rounding = min(system.noise * _norm(point.x), system.precision**0.5 * system.scale)
+    if point.error <= max(rtol * system.scale, rounding):
+        return Status.CONVERGED
+    return Status.BUDGET if ended is Status.CONVERGED else ended
 
 
 def _minres(system: _System, residual: Tensor, target: float) -> _Cycle:
@@ -244,7 +261,7 @@ def _minres(system: _System, residual: Tensor, target: float) -> _Cycle:
         first, pivot, following = cosine * diagonal + sine * alpha, sine * diagonal - cosine * alpha, -cosine * beta
         image = math.hypot(pivot, following)  # ‖(A + δI)r‖/‖r‖: r is in the null space where it vanishes
         least = min(least, (image, step), key=operator.itemgetter(0))
-        is_hidden = 0.1 * left <= system.noise * _norm(step)  # the rounding of a step that grows and grows
+        is_hidden = _HIDDEN * left <= system.noise * _norm(step)  # the rounding of a step that grows and grows
         if image <= system.noise or (is_hidden and least[0] <= system.precision**0.5 * system.norm):
             return _Cycle(least[1], Status.BREAKDOWN)
         if is_hidden:
@@ -298,6 +315,13 @@ def _conjugate_gradients(system: _System, residual: Tensor, target: float) -> _C
 _METHODS: dict[str, Callable[[_System, Tensor, float], _Cycle]] = {"minres": _minres, "cg": _conjugate_gradients}
 
 
+def _check_settings(damping: float, rtol: float) -> None:
+    """Complain of settings out of range."""
+    check_tolerance("damping", damping)
+    if not 0 < rtol < 1:
+        raise SettingError(f"rtol must lie between 0 and 1, got {rtol}. 1e-6 is usual.")
+
+
 def _vector(op: LinearOperator, value: Tensor | np.ndarray, name: str) -> Float[Tensor, "params"]:
     """A caller's vector, checked, in the type and on the device of the basis vectors."""
     vector = torch.as_tensor(value).detach()
@@ -307,11 +331,6 @@ def _vector(op: LinearOperator, value: Tensor | np.ndarray, name: str) -> Float[
     if not bool(vector.isfinite().all()):
         raise SettingError(f"{name} must be finite, got NaN or infinity. Look where it comes from first.")
     return vector
-
-
-def _precision(op: LinearOperator) -> float:
-    """Relative error of a product and of the vectors around it."""
-    return max(op.relative_error, torch.finfo(working_dtype(op)).eps)
 
 
 def _norm(vector: Tensor) -> float:

@@ -14,23 +14,25 @@ from jaxtyping import Float
 
 from theodolite.errors import SettingError
 from theodolite.linalg.interface import LinearOperator
+from theodolite.linalg.lanczos import require_symmetric
 from theodolite.linalg.leave_one_out import sketch, squared_norm_of, trace_of
 from theodolite.linalg.probing import (
     block_width,
-    check_count,
     column_sums,
     exact_columns,
-    precision,
     rayleigh,
     second_stage,
     sign_probes,
-    source,
     spherical_probes,
 )
 from theodolite.linalg.probing import products as multiply
+from theodolite.linalg.progress import progress
+from theodolite.linalg.randomness import source
+from theodolite.linalg.rounding import product_error
+from theodolite.linalg.settings import check_count
 from theodolite.records.estimates import MISSING, Estimate
 from theodolite.records.obstacles import Status
-from theodolite.records.spectra import DiagonalEstimate, TraceEstimate, root, student_factor
+from theodolite.records.spectra import DiagonalEstimate, NormEstimate, TraceEstimate, root, student_factor
 
 
 def trace(
@@ -61,7 +63,8 @@ def trace(
         Trace, error and status. Exact, of error 0, if the budget buys all n columns.
 
     Raises:
-        SettingError: If the method is not known, a budget is too small for it, or rtol is not positive.
+        SettingError: If the operator is not symmetric, the method is not known, a budget is too small for it, or rtol
+            is not positive and finite.
 
     Cost: ``products`` products; with ``rtol`` at least twice as many. XTrace holds 2·products vectors of size n and
     does O(n·products²) arithmetic; Hutch++ holds ``products`` of them.
@@ -75,13 +78,17 @@ def trace(
         -4.0
     """
     if method not in _METHODS:
-        raise SettingError(f"method must be one of {', '.join(_METHODS)}, got {method!r}.")
+        raise SettingError(
+            f"method must be one of {', '.join(_METHODS)}, got {method!r}. Leave it out for the most exact."
+        )
+    require_symmetric(op)
     check_count("products", products, 1 if products >= op.dimension else _LEAST[method])
     generator = source(generator)
     if rtol is None:
         return _spend(op, method, products, generator)
-    if not rtol > 0:
-        raise SettingError(f"rtol must be positive, got {rtol}; None takes what the products give.")
+    if not 0 < rtol < math.inf:
+        raise SettingError(f"rtol must be positive and finite, got {rtol}. None takes what the products give.")
+    check_count("max_products", max_products)
     if max_products < 2 * products:
         raise SettingError(
             f"max_products must hold a pilot and a sample as large, 2 x {products}, got {max_products}. "
@@ -98,7 +105,7 @@ def trace(
     return replace(final, products=pilot.products + final.products, status=status)
 
 
-def frobenius_norm(op: LinearOperator, *, products: int = 80, generator: torch.Generator | None = None) -> Estimate:
+def frobenius_norm(op: LinearOperator, *, products: int = 80, generator: torch.Generator | None = None) -> NormEstimate:
     """The Frobenius norm of a symmetric operator, ‖A‖ = √tr(A²), from the sketch of XTrace.
 
     Args:
@@ -107,11 +114,11 @@ def frobenius_norm(op: LinearOperator, *, products: int = 80, generator: torch.G
         generator: Source of the probes; give one for a repeatable result.
 
     Returns:
-        The norm, its standard error by the delta method, and the number of probes. Exact, of error 0, if the products
-        buy all n columns; NaN, of count 0, if a product is not finite.
+        The norm, its standard error by the delta method, and status. Exact, of error 0, if the products buy all n
+        columns.
 
     Raises:
-        SettingError: If products is less than 4.
+        SettingError: If the operator is not symmetric, or products is less than 4.
 
     Cost: ``products`` products; holds twice as many vectors of size n.
     Limits: of fewer products, errors are too small where eigenvalues fall off fast (± 1.96 of them covers 91 to 94 % at
@@ -123,12 +130,18 @@ def frobenius_norm(op: LinearOperator, *, products: int = 80, generator: torch.G
         >>> frobenius_norm(dense(torch.diag(torch.tensor([3.0, -4.0])))).value
         5.0
     """
+    require_symmetric(op)
     check_count("products", products, 1 if products >= op.dimension else _LEAST["xtrace"])
     if products >= op.dimension:
         square = sum(float(column_sums(columns, columns).sum()) for _, columns in exact_columns(op))
-        return Estimate(math.sqrt(square), 0.0, op.dimension) if math.isfinite(square) else MISSING
-    drawn = sketch(op, products // 2, source(generator))
-    return root(squared_norm_of(drawn)) if drawn.is_finite else MISSING
+        norm = Estimate(math.sqrt(square), 0.0, op.dimension) if math.isfinite(square) else MISSING
+        method, spent = "exact", op.dimension
+    else:
+        drawn = sketch(op, products // 2, source(generator))
+        norm = root(squared_norm_of(drawn)) if drawn.is_finite else MISSING
+        method, spent = "xtrace", 2 * (products // 2)
+    status = Status.CONVERGED if norm.is_finite else Status.NONFINITE
+    return NormEstimate(norm.value, norm.error, norm.count, spent, status, method)
 
 
 def diagonal(op: LinearOperator, *, products: int = 60, generator: torch.Generator | None = None) -> DiagonalEstimate:
@@ -145,24 +158,25 @@ def diagonal(op: LinearOperator, *, products: int = 60, generator: torch.Generat
         Entries and their standard errors. Exact, of error 0, if the products buy all n columns.
 
     Raises:
-        SettingError: If products is less than 1.
+        SettingError: If the operator is not symmetric, or products is less than 1.
 
     Cost: ``products`` products; holds a block of 256 MiB, one column at least, and three vectors in float64.
     Limits: the error falls as 1/√products only: a diagonal is much dearer than its sum.
     Source: Bekas, Kokiopoulou & Saad 2007.
     """
-    check_count("products", products, 1)
+    require_symmetric(op)
+    check_count("products", products)
     if products >= op.dimension:
         return _exact_diagonal(op)
     generator = source(generator)
     mean, scatter = np.zeros(op.dimension), np.zeros(op.dimension)
     done, width = 0, block_width(op)
-    while done < products:
-        signs = sign_probes(op, min(width, products - done), generator)
-        for sample in (signs * multiply(op, signs)).T:
-            done += 1
-            value = sample.double().cpu().numpy()
-            with np.errstate(invalid="ignore"):
+    with progress(products, "diagonal") as bar, np.errstate(invalid="ignore"):
+        while done < products:
+            signs = sign_probes(op, min(width, products - done), generator)
+            for sample in (signs * multiply(op, signs, bar)).T:
+                done += 1
+                value = sample.double().cpu().numpy()
                 change = value - mean
                 mean += change / done
                 scatter += change * (value - mean)
@@ -219,19 +233,20 @@ def _hutch_plus_plus(op: LinearOperator, products: int, generator: torch.Generat
     images = multiply(op, rests)
     images = images - basis @ (basis.T @ images)
     rest = _mean_trace(*rayleigh(rests, images), op.dimension - rank)
-    rounding = precision(op) * (np.linalg.norm(captured) + abs(rest.value))
+    rounding = product_error(op) * (np.linalg.norm(captured) + abs(rest.value))
     return Estimate(float(captured.sum()) + rest.value, math.hypot(rest.error, rounding), rest.count), products
 
 
 def _hutchinson(op: LinearOperator, products: int, generator: torch.Generator) -> tuple[Estimate, int]:
     """The mean of n Rayleigh quotients, block of probes by block of probes."""
     parts, width = [], block_width(op)
-    for first in range(0, products, width):
-        probes = spherical_probes(op, min(width, products - first), generator)
-        parts.append(rayleigh(probes, multiply(op, probes)))
+    with progress(products, "trace") as bar:
+        for first in range(0, products, width):
+            probes = spherical_probes(op, min(width, products - first), generator)
+            parts.append(rayleigh(probes, multiply(op, probes, bar)))
     quotients, squares = (np.concatenate(part) for part in zip(*parts, strict=True))
     found = _mean_trace(quotients, squares, op.dimension)
-    rounding = precision(op) * float(np.abs(quotients).mean()) * op.dimension
+    rounding = product_error(op) * float(np.abs(quotients).mean()) * op.dimension
     return Estimate(found.value, math.hypot(found.error, rounding), found.count), products
 
 

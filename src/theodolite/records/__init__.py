@@ -15,7 +15,7 @@ from theodolite.records.progress import Progress
 from theodolite.records.results import Eigenpairs, Line, ProductCheck, Series
 from theodolite.records.run import Event, Run, list_runs
 from theodolite.records.solutions import GradientConditioning, Inertia, Solution
-from theodolite.records.spectra import DiagonalEstimate, SpectralDensity, TraceEstimate
+from theodolite.records.spectra import DiagonalEstimate, NormEstimate, SpectralDensity, TraceEstimate
 from theodolite.records.survey import Rescaled, Survey, WhatIf
 from theodolite.records.writer import RunWriter
 
@@ -36,6 +36,7 @@ __all__ = [
     "Inertia",
     "Line",
     "NewtonPath",
+    "NormEstimate",
     "ProductCheck",
     "Progress",
     "Remedy",

@@ -35,7 +35,7 @@ from theodolite.records.points import (
 from theodolite.records.progress import Progress
 from theodolite.records.results import Eigenpairs, Line, ProductCheck, Series
 from theodolite.records.solutions import GradientConditioning, Inertia, Solution
-from theodolite.records.spectra import DiagonalEstimate, SpectralDensity, TraceEstimate
+from theodolite.records.spectra import DiagonalEstimate, NormEstimate, SpectralDensity, TraceEstimate
 from theodolite.records.survey import Rescaled, Survey, WhatIf
 
 RECORDS: Mapping[type, tuple[int, int]] = MappingProxyType(
@@ -52,6 +52,7 @@ RECORDS: Mapping[type, tuple[int, int]] = MappingProxyType(
         Inertia: (1, 0),
         Line: (1, 0),
         NewtonPath: (1, 0),
+        NormEstimate: (1, 0),
         ProductCheck: (1, 0),
         Progress: (1, 0),
         Remedy: (1, 0),

@@ -38,9 +38,10 @@ class Status(StrEnum):
     """How an algorithm ended."""
 
     CONVERGED = "converged"
-    """The stated tolerance is met."""
+    """It did what was asked: the tolerance is met, as far as rounding permits; where none was given, a sample is whole,
+    or an iteration exact."""
     BUDGET = "budget"
-    """The budget of evaluations ran out first; the error says how far it came."""
+    """The budget ran out before the tolerance was met or the result was exact; the error says how far it came."""
     BREAKDOWN = "breakdown"
     """The method cannot go on, for example on an exhausted Krylov space; results hold as far as their errors say."""
     NONFINITE = "nonfinite"

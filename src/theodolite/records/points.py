@@ -10,9 +10,28 @@ from jaxtyping import Float, Int
 from theodolite.errors import SettingError
 from theodolite.records.estimates import MISSING, Estimate
 from theodolite.records.obstacles import Status
+from theodolite.records.solutions import Inertia
 
 Kind: TypeAlias = Literal["minimum", "maximum", "saddle", "degenerate", "not critical"]
 """What a point is."""
+
+
+def inertia_of(eigenvalues: Float[np.ndarray, "count"], errors: Float[np.ndarray, "count"]) -> Inertia:
+    """How many eigenvalues are negative, zero and positive: a sign is claimed beyond the error only.
+
+    Args:
+        eigenvalues: λ.
+        errors: The error of each.
+
+    Returns:
+        The three counts.
+
+    Example:
+        >>> inertia_of(np.array([-2.0, 0.1, 3.0]), np.array([0.5, 0.5, 0.5]))
+        Inertia(negative=1, zero=1, positive=1)
+    """
+    negative, positive = int((eigenvalues < -errors).sum()), int((eigenvalues > errors).sum())
+    return Inertia(negative, len(eigenvalues) - negative - positive, positive)
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +48,11 @@ class Taylor:
     derivatives: Float[np.ndarray, "orders"]
     status: Status = Status.CONVERGED
     reason: str = ""
+
+    def __str__(self) -> str:
+        """The derivatives in one line."""
+        numbers = ", ".join(f"{derivative:.4g}" for derivative in self.derivatives)
+        return f"derivatives of order 0 to {self.order}: {numbers} ({self.status}{self.reason and ': ' + self.reason})"
 
     @property
     def order(self) -> int:
@@ -73,7 +97,9 @@ class Taylor:
             SettingError: If a tolerance is negative.
         """
         if not (rtol >= 0 and atol >= 0):
-            raise SettingError(f"tolerances must not be negative, got rtol={rtol} and atol={atol}.")
+            raise SettingError(
+                f"tolerances must not be negative, got rtol={rtol} and atol={atol}. 0 asks for the real change itself."
+            )
         predictions = self._predictions(s)
         known = predictions[: np.argmin(np.append(np.isfinite(predictions), False))]
         if known.size == 0 or not math.isfinite(value):
@@ -112,6 +138,14 @@ class DirectionalCurvature:
     status: Status
     products: int
     method: str
+
+    def __str__(self) -> str:
+        """The curvature, and how much of it is explained, in one line."""
+        explained = ""
+        if len(self.eigenvalues):
+            sums = f"{self.value - self.remainder:.4g}, the rest {self.remainder:.2g}"
+            explained = f", of which {len(self.eigenvalues)} known eigenvectors give {sums}"
+        return f"curvature {self.curvature}{explained} ({self.status}, {self.products} products, {self.method})"
 
     @property
     def value(self) -> float:
@@ -152,6 +186,14 @@ class StepPrediction:
     worst_case: Estimate
     rounding: float
 
+    def __str__(self) -> str:
+        """What was predicted and what happened, in one line."""
+        return (
+            f"step {self.step:.4g}: J {self.value:.6g} → {self.real:.6g}; predicted {self.first_order:.6g} to first "
+            f"order, {self.second_order.value:.6g} ± {self.second_order.error:.2g} to second; in the worst case a gain "
+            f"of {self.worst_case}"
+        )
+
     @property
     def improvement(self) -> float:
         """J before minus J after, as it really is; positive is downhill."""
@@ -191,6 +233,17 @@ class StepForecast:
     products: int
     method: str
 
+    def __str__(self) -> str:
+        """The numbers of the model, then a line for each step."""
+        model = (
+            f"J {self.value:.6g}, gᵀg {self.squared_norm:.4g}, gᵀHg {self.curvature}, λmax {self.largest_eigenvalue}"
+        )
+        lines = [f"{model} ({self.status}, {self.products} products, {self.method})"]
+        lines += [f"given {self.given}"] if self.given else []
+        return "\n".join(
+            [*lines, f"optimal {self.optimal}" if self.optimal else "no optimal step: gᵀHg is not positive"]
+        )
+
     @property
     def has_positive_curvature(self) -> bool:
         """Whether gᵀHg > 0 beyond its error; if not, the model of second order says that all step sizes improve."""
@@ -213,8 +266,10 @@ class CriticalPoint:
         eigenvalues: The eigenvalues of H that are known, ascending.
         errors: An eigenvalue of H lies within this distance of each; a sign is claimed beyond it only.
         is_complete: Whether all eigenvalues are known; if not, the counts are lower bounds.
-        status: CONVERGED; BUDGET if the ends of the spectrum are not found to their tolerance, or a search ran out of
-            iterations; BREAKDOWN if a search came to rest where J is not critical; NONFINITE.
+        status: CONVERGED if what was asked was answered: by ``classify`` what the point is, also where that is "not
+            critical"; by ``find_critical_point`` a point that is. BUDGET if the ends of the spectrum are not found to
+            their tolerance, or a search ran out of iterations; BREAKDOWN if a search came to rest where J is not
+            critical; NONFINITE.
         products: How many products H v it took.
         method: How the products were made.
         gradient_norms: ‖g‖ after each trial of the search that led here, the start first; it repeats where a step was
@@ -237,20 +292,38 @@ class CriticalPoint:
     method: str
     gradient_norms: Float[np.ndarray, "iterates"] = field(default_factory=lambda: np.zeros(0))
 
+    def __str__(self) -> str:
+        """The kind, then why, then the spectrum."""
+        ends = f"{self.smallest} to {self.largest}"
+        signs = f"{self.index} negative, {self.num_zero} zero within their errors, {self.num_positive} positive"
+        which = "all" if self.is_complete else "of the known"
+        known = f"{which} {len(self.eigenvalues)} eigenvalues, {ends}: {signs}"
+        return (
+            f"{self.kind} ({self.status}, {self.products} products, {self.method})\n"
+            f"J {self.value:.6g}, ‖g‖ {self.gradient_norm:.3g}, Newton step {self.distance:.2g}, critical up to "
+            f"{self.tolerance:.2g} ({self.criterion})\n"
+            f"{known if len(self.eigenvalues) else 'no eigenvalue is known'}"
+        )
+
+    @property
+    def inertia(self) -> Inertia:
+        """How many of the known eigenvalues are negative, zero and positive, as far as their errors tell."""
+        return inertia_of(self.eigenvalues, self.errors)
+
     @property
     def index(self) -> int:
         """Number of eigenvalues that are negative beyond their error."""
-        return int((self.eigenvalues < -self.errors).sum())
+        return self.inertia.negative
 
     @property
     def num_positive(self) -> int:
         """Number of eigenvalues that are positive beyond their error."""
-        return int((self.eigenvalues > self.errors).sum())
+        return self.inertia.positive
 
     @property
     def num_zero(self) -> int:
         """Number of known eigenvalues that are zero within their error."""
-        return len(self.eigenvalues) - self.index - self.num_positive
+        return self.inertia.zero
 
     @property
     def smallest(self) -> Estimate:
@@ -286,6 +359,8 @@ class NewtonPath:
         end: What the last point is.
         status: CONVERGED if the last point is critical; BUDGET if it is not; BREAKDOWN if H + δ was singular along the
             gradient; NONFINITE.
+        products: How many products H v it took, those of the last classification counted.
+        method: How the products were made.
     """
 
     points: Float[np.ndarray, "iterates params"]
@@ -295,7 +370,17 @@ class NewtonPath:
     damping: float
     end: CriticalPoint
     status: Status
+    products: int
+    method: str
 
     def __len__(self) -> int:
         """How many points it has, the start included."""
         return len(self.points)
+
+    def __str__(self) -> str:
+        """Where it began and ended, then what the last point is."""
+        return (
+            f"{len(self) - 1} Newton steps, damping {self.damping:.4g} ({self.status}, {self.products} products): "
+            f"J {self.values[0]:.6g} → {self.values[-1]:.6g}, ‖g‖ {self.gradient_norms[0]:.3g} → "
+            f"{self.gradient_norms[-1]:.3g}, index {self.indices[0]} → {self.indices[-1]}\n{self.end}"
+        )

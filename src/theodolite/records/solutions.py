@@ -18,8 +18,9 @@ class Solution:
         residual: Norm of right-hand side minus left-hand side, formed anew by a product; where the matrix is |A|, which
             has no product, an upper bound.
         scale: ‖b‖, the norm of the right-hand side.
-        status: CONVERGED if the residual is within the tolerance, or within the rounding of the products; BREAKDOWN if
-            the system has no solution as far as rounding tells, or the method cannot go on.
+        status: CONVERGED if the residual is within the tolerance, or within the rounding of the products; BUDGET if the
+            products ran out before; BREAKDOWN if the system has no solution as far as rounding tells, or the method
+            cannot go on; NONFINITE if a product was not finite.
         products: How many products Av it took, those for the residual counted.
         method: How it was solved.
         direction: Unit direction along which the system's curvature is not positive, if the method met one.
