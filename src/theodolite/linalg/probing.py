@@ -143,8 +143,11 @@ def column_sums(
     Returns:
         The products.
     """
-    sums: np.ndarray = (left * right).sum(0, dtype=torch.float64).cpu().numpy()
-    return sums
+    rows = max(1, BLOCK_BYTES // (16 * max(1, left.shape[1])))
+    blocks = zip(left.split(rows), right.split(rows), strict=True)  # squares of 1e-25 would vanish in float32
+    sums = torch.stack([(u.double() * v.double()).sum(0) for u, v in blocks]).sum(0)
+    array: np.ndarray = sums.cpu().numpy()
+    return array
 
 
 def gram(
