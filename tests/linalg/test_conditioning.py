@@ -1,6 +1,7 @@
 """Is the conditioning that a gradient sees the one of its dense spectral measure, with errors that hold?"""
 
 import math
+from inspect import unwrap
 
 import numpy as np
 import pytest
@@ -134,7 +135,16 @@ def test_what_is_not_finite_claims_nothing():
     ("ask", "error", "message"),
     [
         (lambda op: gradient_conditioning(op, torch.zeros(2)), SettingError, "a zero gradient spans nothing"),
-        (lambda op: gradient_conditioning(op, torch.ones(3)), ShapeError, r"shape \(2,\), got \(3,\)"),
+        (
+            lambda op: gradient_conditioning(op, torch.ones(3)),
+            ShapeError,
+            r"^gradient must have shape \(2,\), got \(3,\)",
+        ),
+        (
+            lambda op: unwrap(gradient_conditioning)(op, [1.0, 1.0]),
+            ShapeError,
+            r"^gradient must be a tensor or array of shape \(2,\), got a list. Pass a flat vector: objective.gradient",
+        ),
         (lambda op: gradient_conditioning(op, torch.ones(2), share=0), SettingError, "share must lie above 0"),
         (lambda op: gradient_conditioning(op, torch.ones(2), products=0), SettingError, "products must be at least 1"),
         (lambda op: gradient_conditioning(op @ dense(torch.ones(2, 2)), torch.ones(2)), SettingError, "be symmetric"),

@@ -87,6 +87,12 @@ def test_a_space_is_filled_as_far_as_it_goes(matrix, spoil, products):
     assert krylov.products == products
 
 
+def test_in_words():
+    op = dense(torch.diag(torch.tensor([1.0, 3.0, 5.0])))
+    assert repr(krylov_space(op, torch.tensor([1.0, 0, 0]), 2)) == "KrylovSpace(1 of 3: 1; converged, 1 product)"
+    assert len(repr(krylov_space(dense(torch.eye(300)), torch.ones(300), 1))) < 100
+
+
 @pytest.mark.parametrize(
     ("ask", "error", "message"),
     [

@@ -1,6 +1,7 @@
 """Is the metric of an optimizer the one in which it walks, and does the real one diverge just beyond its limit?"""
 
 import math
+from inspect import unwrap
 
 import numpy as np
 import pytest
@@ -251,6 +252,19 @@ def test_mistakes_are_told(make, message):
     model, objective = two_groups()
     with pytest.raises(SettingError, match=message):
         optimizer_metric(objective, make(model))
+
+
+def test_in_words():
+    metric = Metric(torch.tensor([0.25, 4.0]), 38.0, "Adam")
+    assert str(metric) == repr(metric) == "Metric(Adam: 2 scales from 0.25 to 4, stability limit 38)"
+    assert len(repr(Metric(torch.ones(10**5), 2.0, "SGD"))) < 100
+
+
+def test_a_vector_is_no_metric():
+    with pytest.raises(SettingError, match=r"^metric must be a Metric, got a Tensor. Take optimizer_metric\(objective"):
+        unwrap(preconditioned)(dense(torch.eye(2)), torch.ones(2))
+    with pytest.raises(SettingError, match="^objective must be an Objective, got a Linear"):
+        unwrap(optimizer_metric)(torch.nn.Linear(1, 1), None)
 
 
 def test_a_metric_must_fit():

@@ -1,5 +1,7 @@
 """Is an operator the matrix that it stands for, in every form in which it can be asked?"""
 
+from inspect import unwrap
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,8 @@ from families import BY_NAME
 from linalg.spectra import SPECTRA, tensor
 from objective.oracle import oracle
 from theodolite.errors import SettingError, ShapeError
-from theodolite.linalg import dense, hessian
+from theodolite.linalg import Metric, dense, ggn, hessian, preconditioned
+from theodolite.linalg.operators import Operator
 from theodolite.objective import Objective
 
 
@@ -102,6 +105,24 @@ def test_the_point_is_fixed():
     [
         (lambda op: op @ torch.ones(3), ShapeError, r"shape \(26,\) or \(26, k\), got \(3,\)"),
         (lambda op: op @ np.ones((26, 1, 1)), ShapeError, r"got \(26, 1, 1\)"),
+        (
+            lambda op: op @ torch.ones(26, 2, dtype=torch.complex64),
+            ShapeError,
+            "^v must be real, got torch.complex64. Pass",
+        ),
+        (lambda op: op @ (1j * np.ones(26)), ShapeError, "^v must be real, got torch.complex128"),
+        (lambda op: unwrap(Operator.__matmul__)(op, [1.0]), ShapeError, r"got a list. Convert it with torch.as_tensor"),
+        (
+            lambda op: unwrap(dense)(None),
+            ShapeError,
+            r"^matrix must be a tensor or array of shape \(n, n\), got None. Of",
+        ),
+        (lambda op: op.restrict(), SettingError, "^restrict must be told what to keep, got nothing. Pass names"),
+        (
+            lambda op: unwrap(Operator.restrict)(op, "0", 3),
+            SettingError,
+            r"names alone, or places alone, got \('0', 3\)",
+        ),
         (lambda op: op.to_dense(memory_limit=100), SettingError, r"memory_limit=100 bytes, but 26 x 26 takes 5,408"),
         (lambda op: dense(torch.ones(2, 3)), ShapeError, r"square, real and not empty, got shape \(2, 3\)"),
         (lambda op: dense(torch.ones(2, 2).long()), ShapeError, "torch.int64"),
@@ -115,3 +136,39 @@ def test_mistakes_are_told(ask, error, message):
 
 def test_in_words():
     assert repr(dense(torch.eye(2))) == "Operator(shape=(2, 2), dtype=torch.float32, device=cpu, method='dense')"
+
+
+def test_what_it_was_made_of():
+    objective = net()
+    H, G = hessian(objective), ggn(objective)
+    assert repr(H) == ("Operator(Hessian, shape=(26, 26), dtype=torch.float64, device=cpu, method='double backward')")
+    metric = Metric(torch.ones(26), 2.0, "Adam")
+    names = {
+        "2 · Hessian": 2 * H,
+        "-1 · Hessian": -H,
+        "0.5 · (2 · Hessian)": (2 * H) / 2,
+        "Hessian + Gauss-Newton": H + G,
+        "Hessian − (2 · Gauss-Newton)": H - 2 * G,
+        "Hessian − 3 · I": H.shift(-3),
+        "2 · Hessian + 0.25 · I": (2 * H).shift(0.25),
+        "(Hessian + 1 · I) · Gauss-Newton": H.shift(1.0) @ G,
+        "(Hessian · Gauss-Newton)ᵀ": (H @ G).T,
+        "symmetric part of (Hessian · Gauss-Newton)": (H @ G).symmetrize(),
+        "Hessian[0, 2.bias]": H.restrict("0", "2.bias"),
+        "Hessian[2 places]": H.restrict(np.array([3, 5])),
+        "Hessian[4 patterns]": H.restrict("0.weight", "0.bias", "2.weight", "2.bias"),
+        "D^½ Hessian D^½, D of Adam": preconditioned(H, metric),
+        "2 · dense": 2 * dense(torch.eye(2)),
+    }
+    assert [op.name for op in names.values()] == list(names)
+    for name, op in names.items():
+        assert repr(op).startswith(f"Operator({name}, shape=")
+
+
+@pytest.mark.parametrize("names", [["2"], ("2.weight", "2.bias"), ["2.*"]])
+def test_names_in_a_list_are_names(names):
+    H = hessian(net())
+    part, expected = H.restrict(names), H.restrict("2")
+    assert part.layout == expected.layout
+    assert part.to_dense().equal(expected.to_dense())
+    assert H.restrict([0, 3]).to_dense().equal(H.restrict(np.array([0, 3])).to_dense())

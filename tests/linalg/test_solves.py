@@ -1,6 +1,7 @@
 """Do solutions solve, with the residual that is stated, and does a failure say what it is?"""
 
 import math
+from inspect import unwrap
 
 import numpy as np
 import pytest
@@ -294,6 +295,19 @@ def test_edges_of_the_modulus():
         ),
         (lambda op: solve_absolute(op, torch.ones(2), products=0), SettingError, "products must be at least 1"),
         (lambda op: solve_absolute(op, torch.ones(1)), ShapeError, r"b must have shape \(2,\)"),
+        (
+            lambda op: unwrap(solve)(op, None),
+            ShapeError,
+            r"^b must be a tensor or array of shape \(2,\), got None. Pass",
+        ),
+        (lambda op: unwrap(solve)(op, "b"), ShapeError, "^b must be a tensor or array .* got a str"),
+        (
+            lambda op: unwrap(solve)(op, torch.ones(2), x0=[1.0]),
+            ShapeError,
+            "^x0 must be a tensor or array .* got a list",
+        ),
+        (lambda op: unwrap(solve_absolute)(op, None), ShapeError, "^b must be a tensor or array"),
+        (lambda op: solve(op, 1j * torch.ones(2)), ShapeError, "^b must be real, got torch.complex64"),
     ],
 )
 def test_mistakes_are_told(ask, error, message):

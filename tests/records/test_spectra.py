@@ -8,7 +8,14 @@ from scipy import stats
 
 from theodolite.records.estimates import Estimate
 from theodolite.records.obstacles import Status
-from theodolite.records.spectra import NormEstimate, SpectralDensity, TraceEstimate, root, student_factor
+from theodolite.records.spectra import (
+    DiagonalEstimate,
+    NormEstimate,
+    SpectralDensity,
+    TraceEstimate,
+    root,
+    student_factor,
+)
 
 
 def density(nodes, weights=None, residuals=0.0, *, n=100, exact=False, rounding=0.0) -> SpectralDensity:
@@ -116,3 +123,44 @@ def test_zero_has_no_rank():
     assert zero.width == 1
     assert zero.negative_fraction.value == 0
     assert zero.trace == Estimate(0.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("record", "words"),
+    [
+        (
+            density([1.0, 3.0], residuals=0.5),
+            "SpectralDensity(n = 100 from 1 ± 0.5 to 3 ± 0.5, 1 probe of 2 nodes; converged, 2 products)",
+        ),
+        (
+            density([[1.0, 3.0], [0.0, 2.0]]),
+            "SpectralDensity(n = 100 from 0 to 3, 2 probes of 2 nodes; converged, 4 products)",
+        ),
+        (density([1.0, 3.0], n=2, exact=True), "SpectralDensity(n = 2 from 1 to 3, exact; converged, 2 products)"),
+        (EMPTY, "SpectralDensity(n = 5 from nan to nan, no probes; nonfinite, 1 product)"),
+        (
+            DiagonalEstimate(np.array([1.0, -2.0]), np.array([0.25, 0.5]), 9, Status.CONVERGED),
+            "DiagonalEstimate(n = 2 from -2 to 1, errors up to 0.5; converged, 9 products)",
+        ),
+        (
+            DiagonalEstimate(np.ones(1), np.zeros(1), 1, Status.CONVERGED),
+            "DiagonalEstimate(n = 1 from 1 to 1, exact; converged, 1 product)",
+        ),
+        (
+            DiagonalEstimate(np.ones(2), np.full(2, math.nan), 1, Status.CONVERGED),
+            "DiagonalEstimate(n = 2 from 1 to 1, errors unknown; converged, 1 product)",
+        ),
+        (
+            DiagonalEstimate(np.full(2, math.nan), np.full(2, math.nan), 3, Status.NONFINITE),
+            "DiagonalEstimate(n = 2 from nan to nan, errors unknown; nonfinite, 3 products)",
+        ),
+    ],
+)
+def test_in_words(record, words):
+    assert repr(record) == str(record) == words
+
+
+def test_words_are_as_few_however_large_the_record():
+    many = np.linspace(-1, 1, 10**5)
+    assert len(repr(DiagonalEstimate(many, abs(many), 60, Status.CONVERGED))) < 120
+    assert len(repr(density(np.tile(many[:1000], (20, 1)), residuals=0.1))) < 120

@@ -18,6 +18,7 @@ from theodolite.linalg.krylov import krylov_space
 from theodolite.linalg.lanczos import require_symmetric
 from theodolite.linalg.matrices import dense
 from theodolite.linalg.rounding import product_error
+from theodolite.linalg.settings import flat_vector, number, require_operator
 from theodolite.records.estimates import Estimate
 from theodolite.records.obstacles import Status
 from theodolite.records.solutions import GradientConditioning
@@ -28,7 +29,7 @@ _COARSER = 0.75
 
 def gradient_conditioning(
     op: LinearOperator,
-    gradient: Float[Tensor, "params"],
+    gradient: Tensor | np.ndarray,
     *,
     products: int = 30,
     share: float = 0.99,
@@ -52,8 +53,9 @@ def gradient_conditioning(
         An infinite error says that the least curvature is not told from zero.
 
     Raises:
-        ShapeError: If the gradient has another shape.
-        SettingError: If the gradient is zero or not finite, A is not symmetric, or a setting is out of range.
+        ShapeError: If the gradient has another shape, or is complex.
+        SettingError: If the gradient is zero or not finite, op is no operator or not symmetric, or a setting is out of
+            range.
 
     Cost: ``products`` products; holds 2·products + 1 vectors of size n for a moment.
     Limits: while the status is BUDGET, curvature finer than the nodes is not seen, least of all near zero, where 1/|θ|
@@ -65,8 +67,10 @@ def gradient_conditioning(
         >>> print(found.condition_number.value.__round__(4), found.gain_ratio.value.__round__(4))
         3.0 1.3333
     """
+    require_operator(op)
     require_symmetric(op)
-    if not 0 < share <= 1:
+    gradient = flat_vector(op, gradient, "gradient")
+    if not 0 < number("share", share) <= 1:
         raise SettingError(
             f"share must lie above 0 and not above 1, got {share}. 0.99 leaves half a per cent of the gradient out at "
             "either end."

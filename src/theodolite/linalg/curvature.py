@@ -5,16 +5,18 @@ from functools import partial
 import torch
 from torch import nn
 
-from theodolite.errors import ObjectiveError, SettingError
+from theodolite.errors import ObjectiveError
 from theodolite.linalg.interface import Layout
 from theodolite.linalg.operators import Operator
 from theodolite.linalg.randomness import source
-from theodolite.linalg.settings import check_count
+from theodolite.linalg.settings import check_count, check_memory, require_objective
 from theodolite.objective import MEMORY_LIMIT, Objective
 from theodolite.objective.gauss_newton import GaussNewton, GaussNewtonProducts
 from theodolite.objective.gradients import mean_gradient
 from theodolite.objective.outer import ExampleGradients, LossHessian, OuterOf
 from theodolite.objective.scores import PredictiveScores, SampledScores
+
+_SAMPLES = "samples (None for the exact matrix)"
 
 
 def hessian(objective: Objective, at: object = None, *, memory_limit: int = MEMORY_LIMIT) -> Operator:
@@ -32,7 +34,7 @@ def hessian(objective: Objective, at: object = None, *, memory_limit: int = MEMO
         The operator; ``release`` it, or use ``with``, to free the graphs early.
 
     Raises:
-        SettingError: If ``objective`` is none.
+        SettingError: If ``objective`` is none, or the limit is no number of bytes.
         ShapeError: If ``at`` has another shape.
 
     Cost: nothing now; about 3 gradients for the first product, 1.5 to 2.6 for each further one.
@@ -45,8 +47,9 @@ def hessian(objective: Objective, at: object = None, *, memory_limit: int = MEMO
         tensor([[0., 1.],
                 [1., 0.]])
     """
-    _require_objective(objective)
-    return Operator(objective.open_products(at, memory_limit=memory_limit), _layout(objective))
+    require_objective(objective)
+    check_memory(memory_limit)
+    return Operator(objective.open_products(at, memory_limit=memory_limit), _layout(objective), "Hessian")
 
 
 def ggn(
@@ -76,7 +79,7 @@ def ggn(
         The operator.
 
     Raises:
-        SettingError: If ``objective`` is none, or samples is less than 1.
+        SettingError: If ``objective`` is none, samples is less than 1, or the limit is no number of bytes.
         ObjectiveError: If the objective has no model, or no such module. The first product raises it if the loss cannot
             be split at the outputs, or is no likelihood that scores can be drawn from.
         ShapeError: If ``at`` has another shape.
@@ -96,7 +99,8 @@ def ggn(
         return _gauss_newton(
             objective, at, LossHessian.of, output=output, method="Gauss-Newton", memory_limit=memory_limit
         )
-    sampled = partial(SampledScores.of, samples=_checked(samples), seed=_seed(generator))
+    check_count(_SAMPLES, samples)
+    sampled = partial(SampledScores.of, samples=samples, seed=_seed(generator))
     return _gauss_newton(
         objective,
         at,
@@ -135,7 +139,7 @@ def fisher(
         The operator.
 
     Raises:
-        SettingError: If ``objective`` is none, or samples is less than 1.
+        SettingError: If ``objective`` is none, samples is less than 1, or the limit is no number of bytes.
         ObjectiveError: As for ``ggn``; the first product raises it if the loss is no such likelihood.
         ShapeError: If ``at`` has another shape.
 
@@ -148,7 +152,8 @@ def fisher(
         return _gauss_newton(
             objective, at, PredictiveScores.of, output=output, method="Fisher", memory_limit=memory_limit
         )
-    sampled = partial(SampledScores.of, samples=_checked(samples), seed=_seed(generator), is_fisher=True)
+    check_count(_SAMPLES, samples)
+    sampled = partial(SampledScores.of, samples=samples, seed=_seed(generator), is_fisher=True)
     return _gauss_newton(
         objective, at, sampled, output=output, method=f"Fisher from {samples} sampled labels", memory_limit=memory_limit
     )
@@ -169,7 +174,7 @@ def empirical_fisher(
         The operator; gₙ is N times the share of example n in the loss of its batch, so that their mean is the gradient.
 
     Raises:
-        SettingError: If ``objective`` is none.
+        SettingError: If ``objective`` is none, or the limit is no number of bytes.
         ObjectiveError: As for ``ggn``; the first product raises it if outputs do not hold one row an example.
         ShapeError: If ``at`` has another shape.
 
@@ -198,7 +203,7 @@ def gradient_covariance(
         The operator.
 
     Raises:
-        SettingError: If ``objective`` is none.
+        SettingError: If ``objective`` is none, or the limit is no number of bytes.
         ObjectiveError: As for ``empirical_fisher``.
         ShapeError: If ``at`` has another shape.
 
@@ -206,6 +211,7 @@ def gradient_covariance(
     Limits: as ``empirical_fisher``. With the mean over N, not N − 1: the examples are the whole population of J.
     """
     _require_model(objective, output)
+    check_memory(memory_limit)
     theta = objective.point() if at is None else objective.params.vector(at, "at").clone()
     mean = mean_gradient(objective.source, theta, seed=objective.seed)
     centred = partial(ExampleGradients.of, centre=objective.params.unflatten(mean))
@@ -219,6 +225,7 @@ def _gauss_newton(
 ) -> Operator:
     """JᵀSJ with a given S."""
     module = _require_model(objective, output)
+    check_memory(memory_limit)
     theta = objective.point() if at is None else objective.params.vector(at, "at").clone()
     products = GaussNewtonProducts(
         objective.source,
@@ -232,17 +239,9 @@ def _gauss_newton(
     return Operator(products, _layout(objective))
 
 
-def _require_objective(objective: object) -> None:
-    if not isinstance(objective, Objective):
-        raise SettingError(
-            f"objective must be an Objective, got a {type(objective).__name__}. "
-            "Form one with Objective(model, loss, data)."
-        )
-
-
 def _require_model(objective: object, output: str) -> nn.Module:
     """The module whose outputs are meant."""
-    _require_objective(objective)
+    require_objective(objective)
     assert isinstance(objective, Objective)
     model = objective.source.model
     if model is None:
@@ -268,12 +267,7 @@ def _layout(objective: Objective) -> Layout:
     return Layout(objective.params.names, objective.params.sizes)
 
 
-def _checked(samples: int) -> int:
-    check_count("samples (None for the exact matrix)", samples)
-    return samples
-
-
-def _seed(generator: torch.Generator | None) -> int:
+def _seed(generator: object) -> int:
     """A seed from a generator; a fresh one if there is none."""
     drawn_from = source(generator)
     return int(torch.randint(2**40, (), generator=drawn_from, device=drawn_from.device))

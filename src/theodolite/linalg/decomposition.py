@@ -8,6 +8,7 @@ from theodolite.linalg.interface import LinearOperator, as_array
 from theodolite.linalg.lanczos import require_symmetric
 from theodolite.linalg.operators import Operator
 from theodolite.linalg.rounding import product_error
+from theodolite.linalg.settings import check_memory, require_operator
 from theodolite.records.obstacles import Status
 from theodolite.records.results import Eigenpairs
 from theodolite.records.solutions import Inertia
@@ -31,7 +32,7 @@ def eigendecomposition(op: LinearOperator, *, memory_limit: int = 4 * 2**30) -> 
         NONFINITE, with no pairs, if the matrix has an entry that is not finite.
 
     Raises:
-        SettingError: If the operator is not symmetric, or the decomposition would exceed the limit.
+        SettingError: If op is no operator, or not symmetric, or the decomposition would exceed the limit.
 
     Cost: n products, about 10 n³ operations, 5 n² numbers of float64 and one matrix in the operator's type.
     Limits: an eigenvalue smaller than the residuals is zero as far as the products tell, though the decomposition is
@@ -43,7 +44,9 @@ def eigendecomposition(op: LinearOperator, *, memory_limit: int = 4 * 2**30) -> 
         >>> eigendecomposition(dense(torch.tensor([[1.0, 2.0], [2.0, 1.0]]))).values.round(6)
         array([-1.,  3.])
     """
+    require_operator(op)
     require_symmetric(op)
+    check_memory(memory_limit)
     n = op.dimension
     need = n * n * (8 * _COPIES + torch.empty(0, dtype=op.dtype).element_size())
     if need > memory_limit:

@@ -10,7 +10,7 @@ from theodolite.linalg.probing import BLOCK_BYTES
 from theodolite.linalg.progress import progress
 from theodolite.linalg.randomness import source
 from theodolite.linalg.rounding import product_error
-from theodolite.linalg.settings import check_count
+from theodolite.linalg.settings import check_count, require_operator
 from theodolite.records.obstacles import Status
 from theodolite.records.spectra import SpectralDensity
 
@@ -40,7 +40,7 @@ def spectral_density(
         products together buy the n columns, these are taken instead, and the density is exact.
 
     Raises:
-        SettingError: If the operator is not symmetric, or probes or products is less than 1.
+        SettingError: If op is no operator, or not symmetric, or probes or products is less than 1.
 
     Cost: probes · products products; holds products + 1 vectors of size n. Exact, that of ``eigendecomposition``.
     Limits: eigenvalues fewer than about one in n/probes may be missed or off in weight, unless they stand apart.
@@ -52,13 +52,14 @@ def spectral_density(
         >>> density.moment(1).value, density.effective_rank.value.__round__(3)
         (4.0, 1.946)
     """
+    require_operator(op)
     require_symmetric(op)
     check_count("probes", probes)
     check_count("products", products)
+    generator = source(generator)
     if op.dimension <= probes * products and 8 * op.dimension**2 <= BLOCK_BYTES:
         return _exact(op)
-    generator, room = source(generator), min(products, op.dimension)
-    spaces, spent = [], 0
+    room, spaces, spent = min(products, op.dimension), [], 0
     with progress(probes * room, "spectral density (at most)") as bar:
         for _ in range(probes):
             krylov = Krylov(op, random_unit_vector(op, generator), room)

@@ -13,7 +13,7 @@ from theodolite.linalg.interface import LinearOperator, as_array
 from theodolite.linalg.lanczos import Krylov, Ritz, random_unit_vector, require_symmetric
 from theodolite.linalg.progress import progress
 from theodolite.linalg.rounding import product_error
-from theodolite.linalg.settings import check_count, check_tolerance
+from theodolite.linalg.settings import check_count, check_tolerance, require_operator
 from theodolite.records.obstacles import Status
 from theodolite.records.results import Eigenpairs
 
@@ -31,7 +31,7 @@ _USELESS = 0.1
 """Products with an error of more than a tenth; those in bfloat16 count as wrong by 0.06."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Extremes:
     """Both ends of a spectrum, from one run.
 
@@ -42,6 +42,10 @@ class Extremes:
 
     largest: Eigenpairs
     smallest: Eigenpairs
+
+    def __repr__(self) -> str:
+        """Both ends in a line each."""
+        return f"Extremes(largest={self.largest},\n         smallest={self.smallest})"
 
 
 Start = Eigenpairs | Extremes | Tensor | np.ndarray
@@ -166,6 +170,7 @@ def extreme_eigenvalues(
 
 def _first(op: LinearOperator, start: Start | None, generator: torch.Generator | None) -> Float[Tensor, "params"]:
     """The vector that Lanczos begins with: random, or the sum of the guessed vectors with a random part."""
+    require_operator(op)
     unknown = random_unit_vector(op, generator)
     if start is None:
         return unknown

@@ -7,14 +7,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from theodolite.errors import SettingError, ShapeError
+from theodolite.errors import SettingError
 from theodolite.linalg.interface import LinearOperator
 from theodolite.linalg.lanczos import Krylov, require_symmetric
-from theodolite.linalg.settings import check_count, check_tolerance
+from theodolite.linalg.settings import check_count, check_tolerance, flat_vector, require_operator
 from theodolite.records.obstacles import Status
+from theodolite.records.results import ending, listed
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class KrylovSpace:
     """An operator seen on the space spanned by g, Ag, A²g, …, in its own axes there.
 
@@ -35,12 +36,17 @@ class KrylovSpace:
     status: Status
     products: int
 
+    def __repr__(self) -> str:
+        """The first and the last value with their errors."""
+        shown = listed(self.values, self.residuals, len(self.vectors))
+        return f"KrylovSpace({shown}; {ending(self.status, self.products)})"
+
     def combine(self, weights: Float[np.ndarray, "count"]) -> Float[Tensor, "params"]:
         """Σ wᵢ yᵢ, the vector with these components."""
         return self.vectors @ torch.as_tensor(weights).to(self.vectors)
 
 
-def krylov_space(op: LinearOperator, start: Float[Tensor, "params"], products: int) -> KrylovSpace:
+def krylov_space(op: LinearOperator, start: Tensor | np.ndarray, products: int) -> KrylovSpace:
     """The Krylov space of an operator and a vector, by fully reorthogonalised Lanczos.
 
     Args:
@@ -52,16 +58,13 @@ def krylov_space(op: LinearOperator, start: Float[Tensor, "params"], products: i
         Ritz pairs and the components of g.
 
     Raises:
-        ShapeError: If start has another shape.
-        SettingError: If start is zero or not finite, products is less than 1, or A is not symmetric.
+        ShapeError: If start has another shape, or is complex.
+        SettingError: If start is zero or not finite, products is less than 1, or op is no operator or not symmetric.
 
     Cost: ``products`` products; holds 2·products + 1 vectors of size n for a moment, then half.
     """
-    if tuple(start.shape) != (op.dimension,):
-        raise ShapeError(
-            f"start must have shape ({op.dimension},), got {tuple(start.shape)}. Pass a flat vector: "
-            "objective.gradient() is one."
-        )
+    require_operator(op)
+    start = flat_vector(op, start, "start")
     norm = float(torch.linalg.vector_norm(start, dtype=torch.float64))
     if not np.isfinite(norm) or norm == 0:
         raise SettingError(
@@ -70,7 +73,7 @@ def krylov_space(op: LinearOperator, start: Float[Tensor, "params"], products: i
         )
     require_symmetric(op)
     check_count("products", products)
-    krylov = Krylov(op, start.detach().to(op.device), min(products, op.dimension))
+    krylov = Krylov(op, start.to(op.device), min(products, op.dimension))
     krylov.fill()
     if not krylov.is_finite:
         status = Status.NONFINITE

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from theodolite.errors import ShapeError
 from theodolite.linalg.operators import Operator
+from theodolite.linalg.settings import described
 
 
 class _Matrix:
@@ -41,7 +42,7 @@ def dense(matrix: Tensor | np.ndarray) -> Operator:
         The operator. Its products take one column at a time, so that a block gives the same bits as its columns.
 
     Raises:
-        ShapeError: If it is not square, real and symmetric to the square root of its precision.
+        ShapeError: If it is no matrix, or not square, real and symmetric to the square root of its precision.
 
     Cost: one pass over the matrix now; a product is one with the matrix.
     Limits: the matrix is not copied: what is written to it later shows in the products. Asymmetry below the square root
@@ -51,6 +52,11 @@ def dense(matrix: Tensor | np.ndarray) -> Operator:
         >>> dense(torch.tensor([[2.0, 1.0], [1.0, 2.0]])) @ torch.tensor([1.0, -1.0])
         tensor([ 1., -1.])
     """
+    if not isinstance(matrix, (Tensor, np.ndarray, list, tuple)):
+        raise ShapeError(
+            f"matrix must be a tensor or array of shape (n, n), got {described(matrix)}. Of an objective, "
+            "hessian(objective) is an operator."
+        )
     tensor = torch.as_tensor(matrix)
     if tensor.ndim != 2 or tensor.shape[0] != tensor.shape[1] or not tensor.is_floating_point() or not tensor.numel():
         raise ShapeError(

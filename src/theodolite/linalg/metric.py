@@ -16,6 +16,7 @@ from torch import Tensor, optim
 from theodolite.errors import SettingError, ShapeError
 from theodolite.linalg.algebra import scaled_both_sides
 from theodolite.linalg.operators import Operator
+from theodolite.linalg.settings import described, require_objective, require_operator
 from theodolite.objective import Objective
 from theodolite.objective.params import Params
 
@@ -23,7 +24,7 @@ Group = Mapping[str, Any]
 State = Mapping[str, Any]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Metric:
     """The metric in which an optimizer took its last step.
 
@@ -37,6 +38,13 @@ class Metric:
     scale: Float[Tensor, "params"]
     stability_limit: float
     optimizer: str
+
+    def __repr__(self) -> str:
+        """Optimizer, range of the scales, limit."""
+        return (
+            f"Metric({self.optimizer}: {self.scale.numel()} scales from {float(self.scale.min()):.4g} to "
+            f"{float(self.scale.max()):.4g}, stability limit {self.stability_limit:.4g})"
+        )
 
 
 @dataclass(frozen=True)
@@ -80,8 +88,8 @@ def optimizer_metric(objective: Objective, optimizer: optim.Optimizer) -> Metric
         The metric, in the type and on the device of θ. A parameter that never had a gradient does not move: its d is 0.
 
     Raises:
-        SettingError: If the optimizer is of another kind, ascends (``maximize``), lacks a parameter, or has not yet
-            taken a step and so has no preconditioner.
+        SettingError: If ``objective`` is none, or the optimizer is of another kind, ascends (``maximize``), lacks a
+            parameter, or has not yet taken a step and so has no preconditioner.
 
     Cost: a few passes over the optimizer's state; no product, no gradient.
     Limits: weight decay λ is left out: where it pulls through the gradient, H + λI stands in the place of H. The
@@ -94,6 +102,7 @@ def optimizer_metric(objective: Objective, optimizer: optim.Optimizer) -> Metric
         >>> optimizer_metric(bowl, optim.SGD(bowl.params.tensors, lr=0.1, momentum=0.5)).stability_limit
         3.0
     """
+    require_objective(objective)
     kind = type(optimizer)
     if kind not in _RULES:
         raise SettingError(
@@ -145,7 +154,7 @@ def preconditioned(op: Operator, metric: Metric) -> Operator:
 
     Raises:
         ShapeError: If the sizes differ.
-        SettingError: If a scale is negative or not finite.
+        SettingError: If op is no operator, metric no ``Metric``, or a scale is negative or not finite.
 
     Cost: a product of A and two passes over the vector each.
 
@@ -156,6 +165,12 @@ def preconditioned(op: Operator, metric: Metric) -> Operator:
         tensor([[2., 1.],
                 [1., 4.]])
     """
+    require_operator(op)
+    if not isinstance(metric, Metric):
+        raise SettingError(
+            f"metric must be a Metric, got {described(metric)}. Take optimizer_metric(objective, optimizer), or form "
+            'one of your own scales d: Metric(d, 2.0, "by hand").'
+        )
     if tuple(metric.scale.shape) != (op.dimension,):
         raise ShapeError(
             f"the metric must have the size {op.dimension} of the operator, got {tuple(metric.scale.shape)}. Take both "
@@ -163,7 +178,8 @@ def preconditioned(op: Operator, metric: Metric) -> Operator:
         )
     if not bool(((metric.scale >= 0) & metric.scale.isfinite()).all()):
         raise SettingError("every scale of the metric must be finite and not negative. Has the training diverged?")
-    return Operator(scaled_both_sides(op, metric.scale.double().sqrt()), op.layout)
+    name = f"D^½ {op.name} D^½, D of {metric.optimizer}"
+    return Operator(scaled_both_sides(op, metric.scale.double().sqrt()), op.layout, name)
 
 
 Piece = tuple[Tensor, _Walk]

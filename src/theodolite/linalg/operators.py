@@ -1,5 +1,6 @@
 """How is a matrix too large to write down held: as its products with vectors."""
 
+from collections.abc import Sequence
 from numbers import Real
 from typing import Self, TypeVar, overload
 
@@ -13,6 +14,7 @@ from theodolite.errors import SettingError, ShapeError
 from theodolite.linalg.algebra import composed, multiple, restricted, shifted, symmetrized, total
 from theodolite.linalg.interface import Layout, LinearOperator, as_array
 from theodolite.linalg.progress import progress
+from theodolite.linalg.settings import check_memory, require_real
 
 ArrayOrTensor = TypeVar("ArrayOrTensor", np.ndarray, Tensor)
 
@@ -37,19 +39,32 @@ class Operator:
 
     __array_ufunc__ = None  # else NumPy takes an operator for a number, and np.ones(2) * op for two of them
 
-    def __init__(self, products: LinearOperator, layout: Layout | None = None) -> None:
+    def __init__(self, products: LinearOperator, layout: Layout | None = None, name: str = "") -> None:
         """Hold an operator that is known by its products.
 
         Args:
             products: The products.
             layout: Which entries belong to which parameter, where that has a meaning.
+            name: Which matrix it is, in words; without, the method stands for it.
         """
         self._products = products
+        self._name = name
         self.layout = layout
 
     def __repr__(self) -> str:
-        """Size, type, device, method."""
-        return f"Operator(shape={self.shape}, dtype={self.dtype}, device={self.device}, method={self.method!r})"
+        """Name, size, type, device, method."""
+        lead = f"{self._name}, " if self._name else ""
+        return f"Operator({lead}shape={self.shape}, dtype={self.dtype}, device={self.device}, method={self.method!r})"
+
+    @property
+    def name(self) -> str:
+        """Which matrix it is, in words: "Hessian", "2 · Hessian"."""
+        return self._name or self.method
+
+    @property
+    def _factor(self) -> str:
+        """The name as it stands in a product, in brackets where it is more than a word."""
+        return f"({self.name})" if " " in self.name else self.name
 
     @property
     def dimension(self) -> int:
@@ -88,7 +103,7 @@ class Operator:
 
     def transpose(self) -> "Operator":
         """Aᵀ; A itself if it is symmetric."""
-        return self if self.is_symmetric else Operator(self._products.transpose(), self.layout)
+        return self if self.is_symmetric else Operator(self._products.transpose(), self.layout, f"{self._factor}ᵀ")
 
     @property
     def T(self) -> "Operator":  # noqa: N802  # as everywhere
@@ -97,11 +112,15 @@ class Operator:
 
     def __add__(self, other: "Operator") -> "Operator":
         """A + B."""
-        return Operator(total(self, other), self.layout) if isinstance(other, Operator) else NotImplemented
+        if not isinstance(other, Operator):
+            return NotImplemented
+        return Operator(total(self, other), self.layout, f"{self.name} + {other.name}")
 
     def __sub__(self, other: "Operator") -> "Operator":
         """A − B."""
-        return self + (-other) if isinstance(other, Operator) else NotImplemented
+        if not isinstance(other, Operator):
+            return NotImplemented
+        return Operator(total(self, -other), self.layout, f"{self.name} − {other._factor}")
 
     def __neg__(self) -> "Operator":
         """−A."""
@@ -111,7 +130,7 @@ class Operator:
         """The multiple cA."""
         if not isinstance(factor, Real):
             return NotImplemented
-        return Operator(multiple(self, float(factor)), self.layout)
+        return Operator(multiple(self, float(factor)), self.layout, f"{float(factor):g} · {self._factor}")
 
     __rmul__ = __mul__
 
@@ -134,7 +153,8 @@ class Operator:
         Returns:
             The operator.
         """
-        return Operator(shifted(self, shift), self.layout)
+        size = f"{'−' if shift < 0 else '+'} {abs(float(shift)):g}"
+        return Operator(shifted(self, shift), self.layout, f"{self.name} {size} · I")
 
     def symmetrize(self) -> "Operator":
         """The symmetric part (A + Aᵀ)/2; A itself if it is symmetric.
@@ -149,27 +169,41 @@ class Operator:
             tensor([[1., 2.],
                     [2., 3.]])
         """
-        return self if self.is_symmetric else Operator(symmetrized(self), self.layout)
+        name = f"symmetric part of {self._factor}"
+        return self if self.is_symmetric else Operator(symmetrized(self), self.layout, name)
 
-    def restrict(self, *which: str | np.ndarray) -> "Operator":
+    def restrict(self, *which: str | Sequence[str] | Sequence[int] | np.ndarray) -> "Operator":
         """The block of A that belongs to some parameters.
 
         Args:
-            which: Names of parameters, of modules, or patterns ("*.bias"); or one array of places.
+            which: Names of parameters, of modules, or patterns ("*.bias"), one by one or as one list; or one array of
+                places.
 
         Returns:
             The submatrix as an operator; ``layout`` says what it holds, in order. A product costs as much as one of A:
             for a small part of a large model, ``Objective(..., parameters=names)`` is cheaper.
 
         Raises:
-            SettingError: If a pattern matches nothing, a place is out of range, or the operator knows no names.
+            SettingError: If nothing is asked for, a pattern matches nothing, a place is out of range, or the operator
+                knows no names.
         """
-        if len(which) == 1 and not isinstance(which[0], str):
-            return Operator(restricted(self, which[0]))
+        if not which:
+            raise SettingError(
+                "restrict must be told what to keep, got nothing. Pass names, as in op.restrict('layers.0', '*.bias'), "
+                "or an array of places."
+            )
+        given = which[0] if len(which) == 1 and not isinstance(which[0], str) else which
+        patterns = [one for one in given if isinstance(one, str)] if isinstance(given, (list, tuple)) else []
+        if not patterns:
+            places = np.array(given)
+            return Operator(restricted(self, places), None, f"{self._factor}[{places.size} places]")
+        if len(patterns) < len(given):
+            raise SettingError(f"restrict must be given names alone, or places alone, got {given!r}. Ask for one kind.")
         if self.layout is None:
             raise SettingError("the operator must know its parameters by name, and does not. Pass an array of places.")
-        places, layout = self.layout.places([str(pattern) for pattern in which])
-        return Operator(restricted(self, places), layout)
+        places, layout = self.layout.places(patterns)
+        shown = ", ".join(patterns) if len(patterns) <= 3 else f"{len(patterns)} patterns"
+        return Operator(restricted(self, places), layout, f"{self._factor}[{shown}]")
 
     def release(self) -> None:
         """Give back memory that was kept to make further products cheap; products stay possible."""
@@ -201,18 +235,20 @@ class Operator:
     def __matmul__(self, vectors: "ArrayOrTensor | Operator") -> "ArrayOrTensor | Operator":
         """Av or AV, as a tensor for a tensor and an array for an array, in the operator's type; AB for operators."""
         if isinstance(vectors, Operator):
-            return Operator(composed(self, vectors), self.layout)
+            return Operator(composed(self, vectors), self.layout, f"{self._factor} · {vectors._factor}")
         if not isinstance(vectors, (np.ndarray, Tensor)):
             raise ShapeError(
                 f"op @ v needs a tensor or array of shape ({self.dimension},) or ({self.dimension}, k), got a "
-                f"{type(vectors).__name__}."
+                f"{type(vectors).__name__}. Convert it with torch.as_tensor(v)."
             )
         if vectors.ndim not in (1, 2) or vectors.shape[0] != self.dimension:
             raise ShapeError(
                 f"v must have shape ({self.dimension},) or ({self.dimension}, k), got {tuple(vectors.shape)}. "
                 "Put vectors into columns, each in the order of objective.names."
             )
-        columns = torch.as_tensor(vectors).detach().to(dtype=self.dtype, device=self.device)
+        columns = torch.as_tensor(vectors).detach()
+        require_real(columns, "v")
+        columns = columns.to(dtype=self.dtype, device=self.device)
         product = self.apply(columns.reshape(self.dimension, -1)).reshape(columns.shape)
         return product if isinstance(vectors, Tensor) else as_array(product)
 
@@ -244,10 +280,11 @@ class Operator:
             The matrix, in the operator's type and on its device.
 
         Raises:
-            SettingError: If the matrix would exceed the limit.
+            SettingError: If the matrix would exceed the limit, or that is no number of bytes.
 
         Cost: n products, in chunks of columns of 32 MiB; n² numbers.
         """
+        check_memory(memory_limit)
         n = self.dimension
         width = torch.empty(0, dtype=self.dtype).element_size()
         if n * n * width > memory_limit:

@@ -16,12 +16,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from theodolite.errors import SettingError, ShapeError
+from theodolite.errors import SettingError
 from theodolite.linalg.interface import LinearOperator, as_array
 from theodolite.linalg.krylov import krylov_space
 from theodolite.linalg.lanczos import require_symmetric, working_dtype
 from theodolite.linalg.rounding import precision, product_error
-from theodolite.linalg.settings import check_count, check_tolerance
+from theodolite.linalg.settings import check_count, check_tolerance, flat_vector, number, require_operator
 from theodolite.records.obstacles import Status
 from theodolite.records.solutions import Solution
 
@@ -66,8 +66,9 @@ def solve(
         curvature which is not positive (``direction``), or that a further run no longer lowers it.
 
     Raises:
-        ShapeError: If b or x0 has another shape.
-        SettingError: If b or x0 is not finite, A is not symmetric, a setting is out of range, or the method is unknown.
+        ShapeError: If b or x0 has another shape, or is complex.
+        SettingError: If b or x0 is not finite, op is no operator or not symmetric, a setting is out of range, or the
+            method is unknown.
 
     Cost: at most ``max_products`` products, about ln(2/rtol)/2·√κ for conjugate gradients and up to κ in place of √κ
     for MINRES on an indefinite A, κ being the condition number; 6 vectors of size n.
@@ -80,6 +81,7 @@ def solve(
         >>> solve(dense(torch.diag(torch.tensor([2.0, -4.0]))), torch.tensor([2.0, 4.0])).vector.round(5)
         array([ 1., -1.], dtype=float32)
     """
+    require_operator(op)
     if method not in _METHODS:
         raise SettingError(
             f"method must be one of {sorted(_METHODS)}, got {method!r}. Take minres unless A + δI is positive definite."
@@ -120,8 +122,8 @@ def solve_absolute(
         zero to rounding; that part is left out.
 
     Raises:
-        ShapeError: If b has another shape.
-        SettingError: If b is not finite, A is not symmetric, or a setting is out of range.
+        ShapeError: If b has another shape, or is complex.
+        SettingError: If b is not finite, op is no operator or not symmetric, or a setting is out of range.
 
     Cost: ``products`` products; holds 2·products + 1 vectors of size n for a moment.
     Limits: the bound adds what may cancel; it can be many times the residual before the space is nearly exhausted.
@@ -132,6 +134,7 @@ def solve_absolute(
         >>> solve_absolute(dense(torch.diag(torch.tensor([2.0, -4.0]))), torch.tensor([2.0, 4.0])).vector.round(5)
         array([1., 1.], dtype=float32)
     """
+    require_operator(op)
     _check_settings(damping, rtol)
     check_count("products", products)
     require_symmetric(op)
@@ -315,19 +318,16 @@ def _conjugate_gradients(system: _System, residual: Tensor, target: float) -> _C
 _METHODS: dict[str, Callable[[_System, Tensor, float], _Cycle]] = {"minres": _minres, "cg": _conjugate_gradients}
 
 
-def _check_settings(damping: float, rtol: float) -> None:
+def _check_settings(damping: object, rtol: object) -> None:
     """Complain of settings out of range."""
     check_tolerance("damping", damping)
-    if not 0 < rtol < 1:
+    if not 0 < number("rtol", rtol) < 1:
         raise SettingError(f"rtol must lie between 0 and 1, got {rtol}. 1e-6 is usual.")
 
 
-def _vector(op: LinearOperator, value: Tensor | np.ndarray, name: str) -> Float[Tensor, "params"]:
+def _vector(op: LinearOperator, value: object, name: str) -> Float[Tensor, "params"]:
     """A caller's vector, checked, in the type and on the device of the basis vectors."""
-    vector = torch.as_tensor(value).detach()
-    if tuple(vector.shape) != (op.dimension,):
-        raise ShapeError(f"{name} must have shape ({op.dimension},), got {tuple(vector.shape)}. Pass a flat vector.")
-    vector = vector.to(dtype=working_dtype(op), device=op.device)
+    vector = flat_vector(op, value, name).to(dtype=working_dtype(op), device=op.device)
     if not bool(vector.isfinite().all()):
         raise SettingError(f"{name} must be finite, got NaN or infinity. Look where it comes from first.")
     return vector

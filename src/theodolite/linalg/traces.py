@@ -29,7 +29,7 @@ from theodolite.linalg.probing import products as multiply
 from theodolite.linalg.progress import progress
 from theodolite.linalg.randomness import source
 from theodolite.linalg.rounding import product_error
-from theodolite.linalg.settings import check_count
+from theodolite.linalg.settings import check_count, number, require_operator
 from theodolite.records.estimates import MISSING, Estimate
 from theodolite.records.obstacles import Status
 from theodolite.records.spectra import DiagonalEstimate, NormEstimate, TraceEstimate, root, student_factor
@@ -63,8 +63,8 @@ def trace(
         Trace, error and status. Exact, of error 0, if the budget buys all n columns.
 
     Raises:
-        SettingError: If the operator is not symmetric, the method is not known, a budget is too small for it, or rtol
-            is not positive and finite.
+        SettingError: If op is no operator, or not symmetric, the method is not known, a budget is too small for it, or
+            rtol is not positive and finite.
 
     Cost: ``products`` products; with ``rtol`` at least twice as many. XTrace holds 2·products vectors of size n and
     does O(n·products²) arithmetic; Hutch++ holds ``products`` of them.
@@ -77,6 +77,7 @@ def trace(
         >>> trace(dense(torch.diag(torch.tensor([4.0, -9.0, 1.0])))).value
         -4.0
     """
+    require_operator(op)
     if method not in _METHODS:
         raise SettingError(
             f"method must be one of {', '.join(_METHODS)}, got {method!r}. Leave it out for the most exact."
@@ -86,7 +87,7 @@ def trace(
     generator = source(generator)
     if rtol is None:
         return _spend(op, method, products, generator)
-    if not 0 < rtol < math.inf:
+    if not 0 < number("rtol", rtol) < math.inf:
         raise SettingError(f"rtol must be positive and finite, got {rtol}. None takes what the products give.")
     check_count("max_products", max_products)
     if max_products < 2 * products:
@@ -118,7 +119,7 @@ def frobenius_norm(op: LinearOperator, *, products: int = 80, generator: torch.G
         columns.
 
     Raises:
-        SettingError: If the operator is not symmetric, or products is less than 4.
+        SettingError: If op is no operator, or not symmetric, or products is less than 4.
 
     Cost: ``products`` products; holds twice as many vectors of size n.
     Limits: of fewer products, errors are too small where eigenvalues fall off fast (± 1.96 of them covers 91 to 94 % at
@@ -130,14 +131,16 @@ def frobenius_norm(op: LinearOperator, *, products: int = 80, generator: torch.G
         >>> frobenius_norm(dense(torch.diag(torch.tensor([3.0, -4.0])))).value
         5.0
     """
+    require_operator(op)
     require_symmetric(op)
     check_count("products", products, 1 if products >= op.dimension else _LEAST["xtrace"])
+    generator = source(generator)
     if products >= op.dimension:
         square = sum(float(column_sums(columns, columns).sum()) for _, columns in exact_columns(op))
         norm = Estimate(math.sqrt(square), 0.0, op.dimension) if math.isfinite(square) else MISSING
         method, spent = "exact", op.dimension
     else:
-        drawn = sketch(op, products // 2, source(generator))
+        drawn = sketch(op, products // 2, generator)
         norm = root(squared_norm_of(drawn)) if drawn.is_finite else MISSING
         method, spent = "xtrace", 2 * (products // 2)
     status = Status.CONVERGED if norm.is_finite else Status.NONFINITE
@@ -158,17 +161,18 @@ def diagonal(op: LinearOperator, *, products: int = 60, generator: torch.Generat
         Entries and their standard errors. Exact, of error 0, if the products buy all n columns.
 
     Raises:
-        SettingError: If the operator is not symmetric, or products is less than 1.
+        SettingError: If op is no operator, or not symmetric, or products is less than 1.
 
     Cost: ``products`` products; holds a block of 256 MiB, one column at least, and three vectors in float64.
     Limits: the error falls as 1/√products only: a diagonal is much dearer than its sum.
     Source: Bekas, Kokiopoulou & Saad 2007.
     """
+    require_operator(op)
     require_symmetric(op)
     check_count("products", products)
+    generator = source(generator)
     if products >= op.dimension:
         return _exact_diagonal(op)
-    generator = source(generator)
     mean, scatter = np.zeros(op.dimension), np.zeros(op.dimension)
     done, width = 0, block_width(op)
     with progress(products, "diagonal") as bar, np.errstate(invalid="ignore"):

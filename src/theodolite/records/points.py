@@ -261,7 +261,7 @@ class CriticalPoint:
         gradient_norm: ‖g‖.
         distance: Length of the Newton step in the metric |H|/‖H‖: how far off the critical point is.
         tolerance: The distance up to which the point is called critical.
-        criterion: Where the tolerance comes from.
+        criterion: Where the tolerance comes from; and why a point within it is not critical, if it is not.
         flatness: ‖Hg‖/(‖H‖‖g‖); near 0 where ‖g‖ is stationary though g is not zero; NaN where g is zero.
         eigenvalues: The eigenvalues of H that are known, ascending.
         errors: An eigenvalue of H lies within this distance of each; a sign is claimed beyond it only.
@@ -298,8 +298,10 @@ class CriticalPoint:
         signs = f"{self.index} negative, {self.num_zero} zero within their errors, {self.num_positive} positive"
         which = "all" if self.is_complete else "of the known"
         known = f"{which} {len(self.eigenvalues)} eigenvalues, {ends}: {signs}"
+        is_broken = self.status is Status.NONFINITE
+        kind = f"{self.kind}, as nothing is known: J, g or H is not finite" if is_broken else self.kind
         return (
-            f"{self.kind} ({self.status}, {self.products} products, {self.method})\n"
+            f"{kind} ({self.status}, {self.products} products, {self.method})\n"
             f"J {self.value:.6g}, ‖g‖ {self.gradient_norm:.3g}, Newton step {self.distance:.2g}, critical up to "
             f"{self.tolerance:.2g} ({self.criterion})\n"
             f"{known if len(self.eigenvalues) else 'no eigenvalue is known'}"

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Float, Int
 
+from theodolite.records.estimates import Estimate
 from theodolite.records.obstacles import Status
 
 
@@ -28,7 +29,7 @@ class Series:
         return len(self.steps)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Eigenpairs:
     """Eigenvalues of a symmetric operator with their errors.
 
@@ -47,6 +48,43 @@ class Eigenpairs:
     status: Status
     products: int
     method: str = "double backward"
+
+    def __repr__(self) -> str:
+        """The first and the last value with their errors."""
+        shown = listed(self.values, self.residuals, len(self.vectors))
+        return f"Eigenpairs({shown}; {ending(self.status, self.products)})"
+
+
+def listed(values: Float[np.ndarray, "count"], errors: Float[np.ndarray, "count"], dimension: int) -> str:
+    """Some of n values in words: how many, and the first and the last of them with their errors.
+
+    Args:
+        values: The values.
+        errors: The error of each.
+        dimension: n.
+
+    Returns:
+        For example "5 of 2666: 4.873 ± 5e-06, ..., 2.011 ± 0.002"; all of them up to three.
+    """
+    count = len(values)
+    if not count:
+        return f"none of {dimension}"
+    places = range(count) if count <= 3 else (0, count - 1)
+    shown = [str(Estimate(float(values[place]), float(errors[place]))) for place in places]
+    return f"{count} of {dimension}: {(', ' if count <= 3 else ', ..., ').join(shown)}"
+
+
+def ending(status: Status, products: int) -> str:
+    """How a measurement ended and what it took, in words.
+
+    Args:
+        status: How.
+        products: How many products.
+
+    Returns:
+        For example "converged, 22 products".
+    """
+    return f"{status}, {products} product{'' if products == 1 else 's'}"
 
 
 @dataclass(frozen=True)

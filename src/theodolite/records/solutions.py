@@ -7,9 +7,10 @@ from jaxtyping import Float
 
 from theodolite.records.estimates import Estimate
 from theodolite.records.obstacles import Status
+from theodolite.records.results import ending
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Solution:
     """Solution of a symmetric linear system with its error.
 
@@ -41,6 +42,14 @@ class Solution:
         """Residual over ‖b‖; 0 if b is zero and solved."""
         return self.residual / self.scale if self.scale > 0 else self.residual
 
+    def __repr__(self) -> str:
+        """Size, residual, and curvature that is not positive, if it was met."""
+        met = "" if self.direction is None else f", curvature {self.curvature:.4g} met"
+        return (
+            f"Solution(n = {len(self.vector)} by {self.method}, relative residual {self.relative_residual:.2g}{met}; "
+            f"{ending(self.status, self.products)})"
+        )
+
 
 @dataclass(frozen=True)
 class Inertia:
@@ -57,7 +66,7 @@ class Inertia:
     positive: int
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class GradientConditioning:
     """How a gradient g spreads over the spectrum of a symmetric operator A: its spectral measure, and what follows.
 
@@ -84,3 +93,11 @@ class GradientConditioning:
     status: Status
     products: int
     method: str = "double backward"
+
+    def __repr__(self) -> str:
+        """What follows from the measure, not the measure."""
+        return (
+            f"GradientConditioning(condition number {self.condition_number} for {100 * self.share:.4g} % of the "
+            f"gradient, negative share {self.negative_share}, gain ratio {self.gain_ratio}; "
+            f"{ending(self.status, self.products)})"
+        )

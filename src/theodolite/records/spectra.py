@@ -8,6 +8,7 @@ from jaxtyping import Float
 
 from theodolite.records.estimates import MISSING, Estimate
 from theodolite.records.obstacles import Status
+from theodolite.records.results import ending
 
 _GRID = 512
 """Points of the default grid: five a kernel width of 1 % of the range, so that straight lines between them do."""
@@ -81,7 +82,7 @@ class NormEstimate:
         return str(self.estimate)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class DiagonalEstimate:
     """The diagonal of an operator.
 
@@ -98,8 +99,17 @@ class DiagonalEstimate:
     products: int
     status: Status
 
+    def __repr__(self) -> str:
+        """Range of the entries, and the greatest error."""
+        error = float(self.errors.max())
+        how = "exact" if error == 0 else "errors unknown" if math.isnan(error) else f"errors up to {error:.2g}"
+        return (
+            f"DiagonalEstimate(n = {len(self.values)} from {self.values.min():.4g} to {self.values.max():.4g}, {how}; "
+            f"{ending(self.status, self.products)})"
+        )
 
-@dataclass(frozen=True, eq=False)
+
+@dataclass(frozen=True, eq=False, repr=False)
 class SpectralDensity:
     """How the eigenvalues of a symmetric operator A on ℝⁿ are spread, from Gauss quadratures of random directions.
 
@@ -129,6 +139,15 @@ class SpectralDensity:
     status: Status
     products: int
     method: str = "double backward"
+
+    def __repr__(self) -> str:
+        """Both ends, and how many probes and nodes tell of them."""
+        probes = f"{self.probes} probe{'' if self.probes == 1 else 's'} of {self.nodes.shape[1]} nodes"
+        count = "exact" if self.is_exact else probes if self.probes else "no probes"
+        return (
+            f"SpectralDensity(n = {self.dimension} from {self.smallest} to {self.largest}, {count}; "
+            f"{ending(self.status, self.products)})"
+        )
 
     @property
     def probes(self) -> int:
