@@ -62,8 +62,7 @@ def claim(folder: Path) -> tuple[FolderLock, Path | None]:
         while True:
             _check_place(folder)
             folder.mkdir(parents=True, exist_ok=True)
-            _check_content(folder)
-            lock = _acquire(folder / LOCK)
+            lock = _checked_lock(folder)
             if lock is None:  # moved aside by another writer between our two looks
                 continue
             if not (folder / DATABASE).exists() or is_run(folder / DATABASE) is None:
@@ -90,6 +89,17 @@ def is_locked(folder: Path) -> bool:
 def _check_place(folder: Path) -> None:
     if folder.exists() and not folder.is_dir():
         raise RunError(f"a run must be a folder; {folder} is a file. Choose another path.")
+
+
+def _checked_lock(folder: Path) -> FolderLock | None:
+    """The lock on a folder that may hold a run; None if the folder was moved aside meanwhile."""
+    try:
+        _check_content(folder)
+        return _acquire(folder / LOCK)
+    except FileNotFoundError:
+        if folder.exists():
+            raise
+        return None
 
 
 def _check_content(folder: Path) -> None:
