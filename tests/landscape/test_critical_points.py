@@ -2,16 +2,19 @@
 
 import itertools
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 from families import BY_NAME
-from theodolite.errors import ShapeError
-from theodolite.landscape.critical_points import LocalModel, classify, local_model
+from theodolite.errors import SettingError, ShapeError
+from theodolite.landscape.critical_points import classify, classify_model
+from theodolite.landscape.local_models import local_model
+from theodolite.linalg.decomposition import eigendecomposition
 from theodolite.objective import Objective
-from theodolite.records import Status
+from theodolite.records import Eigenpairs, Status
 
 types = pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
 ways = pytest.mark.parametrize("dense_limit", [2000, 0], ids=["dense", "Lanczos"])
@@ -74,13 +77,12 @@ def test_known_points(function, at, kind, index, dtype, dense_limit, generator):
         assert found.distance <= found.tolerance
 
 
-@known
-@pytest.mark.parametrize(("factor", "offset"), [(1e-8, 1e-3)])
-def test_a_factor_before_and_an_offset_behind_change_nothing(function, at, kind, index, factor, offset):
-    assert classify(of(lambda t: factor * function(t) + offset, *at)).kind == kind
+@pytest.mark.parametrize(("function", "at", "kind"), [row[1:4] for row in KNOWN], ids=[row[0] for row in KNOWN])
+def test_a_factor_before_and_an_offset_behind_change_nothing(function, at, kind):
+    assert classify(of(lambda t: 1e-8 * function(t) + 1e-3, *at)).kind == kind
 
 
-@pytest.mark.parametrize("seed", [*range(5), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(5, 200))])
+@pytest.mark.parametrize("seed", [*range(3), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(3, 200))])
 def test_random_quadratics(seed, generator):
     rng = np.random.default_rng(seed)
     n = int(rng.integers(1, 12))
@@ -172,10 +174,14 @@ def test_signs_in_the_rounding_are_not_claimed(monkeypatch):
     objective = Objective.from_function(linear_network, theta)
     found = classify(objective)
     assert (found.kind, found.index, found.num_zero) == ("degenerate", 0, 9)
-    monkeypatch.setattr("theodolite.landscape.critical_points._ROUNDING", 0)
     monkeypatch.setattr("theodolite.landscape.critical_points._STEPS_AWAY", 0)
-    monkeypatch.setattr(torch.linalg, "matrix_norm", lambda matrix: torch.zeros(()))
+    monkeypatch.setattr("theodolite.landscape.local_models.eigendecomposition", without_errors)
     assert classify(objective, rtol=1e-2).num_zero < 9
+
+
+def without_errors(op) -> Eigenpairs:
+    pairs = eigendecomposition(op)
+    return replace(pairs, residuals=np.zeros_like(pairs.residuals))
 
 
 def test_lower_bounds_where_not_all_is_known(generator):
@@ -196,6 +202,90 @@ def test_without_convergence_a_definite_sign_is_not_claimed(generator):
     assert classify(objective).kind == "minimum"
 
 
+def stiff(strength: float, distance: float, n: int = 100) -> Objective:
+    """½Σ dᵢtᵢ² with d = (strength, 1, 1, …), off its minimum along the soft axes only; float32."""
+    d, start = torch.ones(n), torch.full((n,), distance)
+    d[0], start[0] = strength, 0
+    return Objective.from_function(lambda t: (d * t**2).sum() / 2, start)
+
+
+@ways
+@pytest.mark.parametrize("strength", [1e3, 1e4, 1e5, 1e8])
+@pytest.mark.parametrize("distance", [9e-4, 0.05, 0.09])
+def test_no_axis_hides_its_gradient_behind_a_stiff_one(strength, distance, dense_limit, generator):
+    """In float32 8ε‖H‖ is 0.1 to 100, and so much was once forgiven each of n axes."""
+    objective = stiff(strength, distance)
+    found = classify(objective, dense_limit=dense_limit, generator=generator())
+    assert found.kind == "not critical"
+    assert found.gradient_norm == pytest.approx(distance * math.sqrt(99), rel=1e-5)
+    if strength <= 1e5:
+        assert found.distance == pytest.approx(distance * math.sqrt(99 / strength), rel=1e-2)
+    assert "in the unit of θ" in found.criterion
+
+
+TAILS = {
+    "1e10·x² + y": lambda t: 1e10 * t[0] ** 2 + t[1],
+    "1e8·x² + e⁻ʸ": lambda t: 1e8 * t[0] ** 2 + (-t[1]).exp(),
+    "x² + e⁻ʸ": lambda t: t[0] ** 2 + (-t[1]).exp(),
+}
+
+
+@types
+@ways
+@pytest.mark.parametrize("name", TAILS)
+@pytest.mark.parametrize("y", [0.0, 11.3, 31.0, 60.0, 80.0])
+def test_what_falls_for_ever_is_nowhere_critical(name, y, dtype, dense_limit, generator):
+    found = classify(of(TAILS[name], 0.0, y, dtype=dtype), dense_limit=dense_limit, generator=generator())
+    assert found.kind == "not critical"
+
+
+@pytest.mark.parametrize("rotated", [False, True])
+def test_the_noise_of_the_axes_together_is_that_of_the_gradient(rotated, generator):
+    """It is 8 times what rounding each coordinate of θ by ε, up or down, does to g; ‖H‖ for each axis would be more."""
+    n = 60
+    Q = torch.linalg.qr(torch.randn(n, n, dtype=torch.float64, generator=generator()))[0]
+    values = torch.logspace(0, -5, n, dtype=torch.float64)
+    H = (Q * values) @ Q.T if rotated else torch.diag(values)
+    theta = 3 * torch.randn(n, dtype=torch.float64, generator=generator(1))
+    model = local_model(Objective.from_function(lambda t: t @ H @ t / 2, theta), theta, dense_limit=n, products=1)
+    sizes = theta.abs().clamp_min(1)
+    signs = 2.0 * torch.randint(2, (n, 200), generator=generator(2)) - 1
+    moved = (H @ (2.0**-52 * sizes[:, None] * signs)).norm(dim=0).square().mean().sqrt()
+    assert np.linalg.norm(model.noise) == pytest.approx(8 * float(moved), rel=0.1, abs=0)
+    assert np.linalg.norm(model.noise) < model.product_error * model.scale * float(sizes.norm())
+
+
+@ways
+@pytest.mark.parametrize("factor", [1e-30, 1e30])
+def test_the_noise_of_large_and_small_functions(factor, dense_limit):
+    """Squares of these leave float32."""
+    objective = of(lambda t: factor * (t[0] ** 2 + 2 * t[1] ** 2), 3.0, 0.5, dtype=torch.float32)
+    model = local_model(objective, objective.point(), dense_limit=dense_limit, products=2)
+    expected = np.linalg.norm([3 * 2, 1 * 4]) * 8 * 2.0**-23 * factor
+    assert np.linalg.norm(model.noise) == pytest.approx(expected, rel=1e-6, abs=0)
+
+
+@types
+@ways
+def test_a_gradient_that_is_all_rounding_does_not_hide_a_critical_point(dtype, dense_limit, generator):
+    """Softmax regression on balanced labels at θ = 0: g is zero but for rounding, and H θ is zero too."""
+    x = torch.randn(40, 5, generator=generator()).to(dtype).repeat(4, 1)
+    model = torch.nn.Linear(5, 4).to(dtype)
+    objective = Objective(model, lambda m, b: torch.nn.functional.cross_entropy(m(b[0]), b[1]), (x, labels()))
+    found = classify(objective, torch.zeros(24, dtype=dtype), dense_limit=dense_limit, generator=generator())
+    assert (found.kind, found.status) == ("degenerate", Status.CONVERGED)
+    assert 0 < found.gradient_norm < 10 * torch.finfo(dtype).eps
+
+
+def labels() -> torch.Tensor:
+    return torch.arange(4).repeat_interleave(40)
+
+
+def test_a_flat_minimum_nearby_is_seen_where_its_curvature_is_not():
+    """Beside x² + y⁴ = 0 the curvature of y is below its error, yet its Newton step is a third of the way."""
+    assert classify(of(lambda t: t[0] ** 2 + t[1] ** 4, 0.0, 1e-8)).kind == "degenerate"
+
+
 @ways
 def test_what_is_not_finite_is_not_critical(dense_limit):
     for function in (lambda t: t.sum() * math.nan, lambda t: t.abs().sqrt().sum(), lambda t: (t.abs() ** 1.5).sum()):
@@ -203,6 +293,7 @@ def test_what_is_not_finite_is_not_critical(dense_limit):
         assert (found.kind, found.status) == ("not critical", Status.NONFINITE)
         assert (found.index, len(found.eigenvalues)) == (0, 0)
         assert not found.smallest.is_finite
+        assert "not critical, as nothing is known: J, g or H is not finite (nonfinite" in str(found)
 
 
 def test_the_tolerance_says_where_it_comes_from():
@@ -239,7 +330,6 @@ def test_the_local_model_is_the_quadratic_one(generator):
     objective = Objective.from_function(lambda t: t @ A @ t / 2 + g @ t, torch.zeros(6, dtype=torch.float64))
     for dense_limit in (6, 0):
         model = local_model(objective, torch.zeros(6, dtype=torch.float64), dense_limit=dense_limit, products=6)
-        assert isinstance(model, LocalModel)
         torch.testing.assert_close(model.newton_shift(), -torch.linalg.solve(A, g))
         newton = -torch.linalg.solve(A, g)
         values, Q = torch.linalg.eigh(A)
@@ -247,6 +337,45 @@ def test_the_local_model_is_the_quadratic_one(generator):
         assert model.distance() == pytest.approx(float(newton @ metric @ newton) ** 0.5, rel=1e-9)
 
 
-def test_mistakes_are_told():
-    with pytest.raises(ShapeError, match=r"at must have shape \(2,\), got \(3,\)"):
-        classify(of(monkey, 0.0, 0.0), torch.zeros(3))
+@ways
+@pytest.mark.parametrize("function", [lambda t: t.sum() * math.nan, lambda t: (t.abs() ** 1.5).sum()])
+def test_of_what_is_not_finite_no_axis_is_known(dense_limit, function):
+    objective = of(function, 0.0, 1.0)
+    model = local_model(objective, objective.point(), dense_limit=dense_limit, products=2)
+    assert not model.is_finite
+    assert model.axes.shape == (2, 0)
+    assert len(model.curvatures) == len(model.errors) == len(model.components) == 0
+    assert math.isnan(model.scale)
+    assert math.isnan(model.distance())
+
+
+def test_a_model_at_hand_is_not_formed_again():
+    objective = of(rosenbrock, 0.3, 0.4)
+    model = local_model(objective, objective.point(), dense_limit=2, products=2)
+    found, anew = classify_model(objective, model), classify(objective)
+    assert str(found) == str(anew)
+    assert "in the unit of θ" in str(found)
+    assert found.products == model.products == 2  # far from a critical point nothing is added
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "message"),
+    [
+        ({"at": torch.zeros(3)}, ShapeError, r"at must have shape \(2,\), got \(3,\)"),
+        ({"rtol": -1e-3}, SettingError, "rtol must be finite and not negative, got -0.001"),
+        ({"rtol": math.nan}, SettingError, "got nan"),
+        ({"rtol": math.inf}, SettingError, "got inf"),
+        ({"count": 0}, SettingError, "count must be at least 1, got 0"),
+        ({"max_products": 0}, SettingError, "max_products must be at least 1, got 0"),
+        ({"dense_limit": -1}, SettingError, "dense_limit must be at least 0, got -1"),
+    ],
+)
+def test_mistakes_are_told(settings, error, message):
+    with pytest.raises(error, match=message):
+        classify(of(monkey, 0.0, 0.0), **settings)
+
+
+def test_a_matrix_that_does_not_fit_is_refused():
+    large = Objective.from_function(lambda t: (t**2).sum(), torch.zeros(20_000))
+    with pytest.raises(SettingError, match="memory_limit"):
+        classify(large, dense_limit=20_000)

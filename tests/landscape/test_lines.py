@@ -94,7 +94,7 @@ def test_what_is_not_finite_is_kept():
     [
         (lambda: line(BOWL, A, torch.ones(3)), ShapeError, r"end must have shape \(2,\), got \(3,\)"),
         (lambda: line(BOWL, [1.0], B), ShapeError, "start must have shape"),
-        (lambda: line(BOWL, A, B, points=3), SettingError, "points must be at least 4 with extend=0.25, got 3"),
+        (lambda: line(BOWL, A, B, points=3), SettingError, "points must be at least 4 with extend=0.25, got 3. Both"),
         (lambda: line(BOWL, A, B, points=1, extend=0), SettingError, "at least 2"),
         (lambda: line(BOWL, A, B, extend=-0.1), SettingError, "not negative, got -0.1"),
         (lambda: line(BOWL, A, B, extend=float("nan")), SettingError, "got nan"),

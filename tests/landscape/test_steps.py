@@ -17,6 +17,7 @@ from theodolite.records import Eigenpairs, Status
 
 types = pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
 DIAGONAL = torch.tensor([4.0, -1.0, 2.0], dtype=torch.float64)
+ONES = dense(torch.ones(3, 3, dtype=torch.float64))
 
 
 def quadratic(diagonal=DIAGONAL, dtype=torch.float64) -> Objective:
@@ -138,7 +139,7 @@ def test_a_network_against_the_dense_hessian(name, generator):
     assert abs(found.largest_eigenvalue.value - top) <= found.largest_eigenvalue.error
     errors = []
     for step in (0.02, 0.01):
-        given = gradient_step(objective, step=step, generator=generator()).given
+        given = gradient_step(objective, step=step, rtol=1, max_products=3, generator=generator()).given
         assert given.real == pytest.approx(truth.number(truth.point - step * g), rel=1e-12)
         errors.append(abs(given.second_order.value - given.real))
     assert math.log2(errors[0] / errors[1]) == pytest.approx(3, abs=0.3)
@@ -167,8 +168,12 @@ def test_what_is_not_finite_is_told():
                 op, torch.ones(3), Eigenpairs(np.ones(2), np.eye(2), np.zeros(2), Status.CONVERGED, 0)
             ),
             ShapeError,
-            r"eigenvectors must have shape \(3, 2\), got \(2, 2\)",
+            r"eigenvectors must have shape \(3, 2\), got \(2, 2\). Pass the eigenpairs of this operator",
         ),
+        (lambda op: directional_curvature(op @ ONES, torch.ones(3)), SettingError, "the operator must be symmetric"),
+        (lambda op: directional_curvature(op, torch.ones(3), dense_limit=-1), SettingError, "dense_limit must be at"),
+        (lambda op: gradient_step(quadratic(), rtol=-1), SettingError, "rtol must be finite and not negative, got -1"),
+        (lambda op: gradient_step(quadratic(), rtol=math.nan), SettingError, "rtol must be finite and .* got nan"),
         (lambda op: gradient_step(quadratic(), step=0.0), SettingError, "step must be positive and finite, got 0.0"),
         (lambda op: gradient_step(quadratic(), step=math.inf), SettingError, "got inf"),
         (lambda op: gradient_step(quadratic(), torch.ones(2)), ShapeError, "at must have shape"),

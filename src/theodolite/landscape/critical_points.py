@@ -2,7 +2,6 @@
 
 import math
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Self
 
 import numpy as np
@@ -10,181 +9,20 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from theodolite.landscape.local_models import DENSE_LIMIT, LocalModel, local_model
 from theodolite.linalg.curvature import hessian
 from theodolite.linalg.eigenvalues import Extremes, extreme_eigenvalues
 from theodolite.linalg.interface import as_array
-from theodolite.linalg.krylov import krylov_space
-from theodolite.linalg.operators import Operator
+from theodolite.linalg.settings import check_count, check_tolerance
 from theodolite.objective import Objective
 from theodolite.records.obstacles import Status
 from theodolite.records.points import CriticalPoint, Kind
 
-DENSE_LIMIT = 2000
-"""Up to this n the Hessian is written down and decomposed: 32 MB, and seconds."""
-
-_ROUNDING = 8
-"""Products of double backward are wrong by up to so many times their precision (measured, see ``eigenvalues``)."""
-
+_KRYLOV = 50
+"""Products Hv to spend on the Krylov space of g where H is not written down."""
 
 _STEPS_AWAY = 3
 """So many Newton steps may lie between a point and the critical point, see ``at_the_critical_point``."""
-
-
-@dataclass(frozen=True, eq=False)
-class LocalModel:
-    """J near θ to second order, in axes of H: all of them, or those of the Krylov space of the gradient.
-
-    Attributes:
-        theta: θ, shape (n,).
-        value: J(θ).
-        gradient: g.
-        axes: Orthonormal axes y, one a column.
-        curvatures: yᵀHy, ascending; empty if H or g is not finite.
-        errors: An eigenvalue of H lies within this distance of each.
-        components: yᵀg.
-        scale: ‖H‖, as far as the axes tell.
-        relative_error: Error of the products over ‖H‖.
-        is_complete: Whether these are all axes.
-        products: How many products H v it took.
-        method: How the products were made.
-    """
-
-    theta: Float[Tensor, "params"]
-    value: float
-    gradient: Float[Tensor, "params"]
-    axes: Float[Tensor, "params count"]
-    curvatures: Float[np.ndarray, "count"]
-    errors: Float[np.ndarray, "count"]
-    components: Float[np.ndarray, "count"]
-    scale: float
-    relative_error: float
-    is_complete: bool
-    products: int
-    method: str
-
-    @property
-    def is_finite(self) -> bool:
-        """Whether J, g and H are."""
-        return math.isfinite(self.value) and math.isfinite(self.gradient_norm) and math.isfinite(self.scale)
-
-    @cached_property
-    def gradient_norm(self) -> float:
-        """‖g‖."""
-        return float(torch.linalg.vector_norm(self.gradient, dtype=torch.float64))
-
-    @cached_property
-    def length(self) -> float:
-        """The unit of length at θ: the root mean square of its coordinates, 1 at least."""
-        return max(1.0, float(torch.linalg.vector_norm(self.theta, dtype=torch.float64)) / math.sqrt(len(self.theta)))
-
-    @property
-    def index(self) -> int:
-        """Number of axes of curvature that is negative beyond its error."""
-        return int((self.curvatures < -self.errors).sum())
-
-    @property
-    def noise(self) -> float:
-        """What a component of g is wrong by: what rounding θ does to it."""
-        return _ROUNDING * self.relative_error * self.scale * self.length
-
-    def tolerance(self, rtol: float | None) -> float:
-        """The distance up to which θ is called critical."""
-        return (math.sqrt(self.relative_error) if rtol is None else rtol) * self.length
-
-    def distance(self) -> float:
-        """Length of the Newton step |H|⁻¹g in the metric |H|/‖H‖: √(Σ (yᵀg)²/(|λ|·‖H‖)), NaN if something is.
-
-        J changes by ½‖H‖ times its square. Of each component only what stands above its noise is counted.
-
-        Returns:
-            The distance; infinite where H is zero and g is not.
-        """
-        if not self.is_finite:
-            return math.nan
-        excess = np.maximum(np.abs(self.components) - self.noise, 0.0)
-        stiffness = np.maximum(np.abs(self.curvatures), self.errors)
-        with np.errstate(divide="ignore"):
-            ratios = np.divide(excess, np.sqrt(stiffness), out=np.zeros_like(excess), where=excess > 0)
-        return float(np.linalg.norm(ratios)) / math.sqrt(self.scale) if self.scale > 0 else float(ratios.max(initial=0))
-
-    def newton_shift(self) -> Float[Tensor, "params"]:
-        """−H⁻¹g in the axes whose curvature has a sign."""
-        has_sign = np.abs(self.curvatures) > self.errors
-        weights = np.divide(-self.components, self.curvatures, out=np.zeros_like(self.components), where=has_sign)
-        return (self.axes @ torch.as_tensor(weights).to(self.axes)).to(self.theta)
-
-    def flatness(self) -> float:
-        """‖Hg‖/(‖H‖‖g‖): small where ‖g‖ is stationary although g is not zero; NaN where g is zero."""
-        if not self.is_finite or self.gradient_norm == 0:
-            return math.nan
-        image = float(np.linalg.norm(self.curvatures * self.components))
-        return image / (self.scale * self.gradient_norm) if self.scale > 0 else 0.0
-
-
-def local_model(objective: Objective, theta: Float[Tensor, "params"], *, dense_limit: int, products: int) -> LocalModel:
-    """J near a point to second order: H written down where n is small, its Krylov space of the gradient elsewhere.
-
-    Args:
-        objective: J(θ).
-        theta: The point, shape (n,).
-        dense_limit: Up to this n the Hessian is written down.
-        products: Products Hv to spend where n is larger.
-
-    Returns:
-        The model.
-
-    Cost: a value, a gradient, and n or ``products`` products.
-    """
-    value, gradient = objective.value(theta), objective.gradient(theta)
-    n = objective.dimension
-    with hessian(objective, theta) as op:
-        is_complete = n <= dense_limit
-        is_finite = math.isfinite(value) and bool(gradient.isfinite().all())
-        if not is_finite:
-            axes, curvatures, errors, spent = torch.zeros(n, 0, device=op.device), np.zeros(0), np.zeros(0), 0
-        elif is_complete:
-            axes, curvatures, errors = _decomposed(op)
-            spent = n
-        else:
-            axes, curvatures, errors, spent = _krylov_axes(op, gradient, products)
-        scale = float(np.abs(curvatures).max(initial=0.0)) if is_finite and np.isfinite(curvatures).all() else math.nan
-        components = as_array(gradient.to(axes) @ axes).astype(np.float64)
-        return LocalModel(
-            theta,
-            value,
-            gradient,
-            axes,
-            curvatures,
-            errors,
-            components,
-            scale,
-            relative_error=op.relative_error,
-            is_complete=is_complete,
-            products=spent,
-            method=op.method,
-        )
-
-
-def _decomposed(op: Operator) -> tuple[Tensor, np.ndarray, np.ndarray]:
-    """Eigenvectors, eigenvalues and their errors, of which the asymmetry of the products is a part."""
-    matrix = op.to_dense(symmetrize=False).double()
-    if not bool(matrix.isfinite().all()):
-        return matrix[:, :1], np.full(1, math.nan), np.full(1, math.nan)
-    values, axes = torch.linalg.eigh((matrix + matrix.T) / 2)
-    asymmetry = float(torch.linalg.matrix_norm(matrix - matrix.T)) / 2
-    rounding = _ROUNDING * op.relative_error * float(values.abs().max())
-    return axes, as_array(values), np.full(len(values), max(rounding, asymmetry))
-
-
-def _krylov_axes(op: Operator, gradient: Tensor, products: int) -> tuple[Tensor, np.ndarray, np.ndarray, int]:
-    """Ritz vectors, Ritz values, their residuals and the products; none if the gradient is zero."""
-    if not bool(gradient.any()):
-        return gradient.new_zeros(len(gradient), 0), np.zeros(0), np.zeros(0), 0
-    space = krylov_space(op, gradient, products)
-    if space.status is Status.NONFINITE:
-        return gradient[:, None], np.full(1, math.nan), np.full(1, math.nan), space.products
-    rounding = _ROUNDING * op.relative_error * float(np.abs(space.values).max())
-    return space.vectors, space.values, space.residuals + rounding, space.products
 
 
 def classify(
@@ -200,9 +38,10 @@ def classify(
     """What a point is: minimum, maximum, saddle, degenerate, or not critical; by the signs of the eigenvalues of H.
 
     Critical is a point whose Newton step |H|⁻¹g is short: in the metric |H|/‖H‖ at most ``rtol`` times the size of a
-    typical coordinate, 1 at least. The criterion does not change when J is multiplied or an offset is added. With the
-    default rtol = √ε the step would change J by ½ε‖H‖, which rounding hides. Errors of eigenvalues hold rounding,
-    residuals, and three times what the curvature changes by over the Newton step.
+    typical coordinate, 1 at least; and its length itself is at most 10⁻³ of that, or ``rtol`` where that is more. Of g
+    only what stands above its rounding counts: 8ε√(Σⱼ Hᵢⱼ² max(|θⱼ|, 1)²) of coordinate i. The criterion does not
+    change when J is multiplied or an offset is added. With the default rtol = √ε the step would change J by ½ε‖H‖.
+    Errors of eigenvalues hold rounding, residuals, and three times what the curvature changes by over the Newton step.
 
     * *saddle*: some eigenvalues are negative and some are positive, beyond their errors, whatever the others are;
     * *minimum*, *maximum*: all are positive, or all negative, beyond their errors;
@@ -222,12 +61,15 @@ def classify(
 
     Returns:
         The kind with its evidence. Where not all eigenvalues are known, counts are lower bounds, and *minimum* and
-        *maximum* rest on the end of the spectrum that Lanczos found; with the status BUDGET they are not claimed.
+        *maximum* rest on the end of the spectrum that Lanczos found; with the status BUDGET they are not claimed. What
+        is asked here is what the point is: the status is CONVERGED too where the answer is "not critical".
 
     Raises:
+        SettingError: If a setting is out of range, or ``dense_limit`` allows a matrix of more than 4 GB.
         ShapeError: If ``at`` has another shape.
 
-    Cost: 2n products and an eigendecomposition of size n, or up to ``max_products`` + 2·``count`` + 50 products.
+    Cost: n products, another n beside a critical point, and an eigendecomposition of size n; where n exceeds
+    ``dense_limit`` up to ``max_products`` + 2·``count`` + 51 products.
     Limits: a Lanczos run may miss an eigenvalue; in float32 products are rounded, and eigenvalues below 10⁻⁶‖H‖ have
     no sign. The unit of length is that of the coordinates: give ``rtol`` where typical ones are far below 1.
     Source: Goodfellow 2015, tutorial, "Critical points"; Frye et al. 2021 for ``flatness``.
@@ -237,8 +79,42 @@ def classify(
         >>> classify(saddle).kind, classify(saddle).index, classify(saddle, torch.ones(2)).kind
         ('saddle', 1, 'not critical')
     """
-    theta = objective.point() if at is None else objective.params.vector(at, "at")
-    model = local_model(objective, theta, dense_limit=dense_limit, products=max(2, min(50, max_products)))
+    _check(rtol, count, max_products)
+    check_count("dense_limit", dense_limit, least=0)
+    products = max(2, min(_KRYLOV, max_products))
+    model = local_model(objective, objective.at(at), dense_limit=dense_limit, products=products)
+    return classify_model(objective, model, rtol=rtol, count=count, max_products=max_products, generator=generator)
+
+
+def classify_model(
+    objective: Objective,
+    model: LocalModel,
+    *,
+    rtol: float | None = None,
+    count: int = 4,
+    max_products: int = 200,
+    generator: torch.Generator | None = None,
+) -> CriticalPoint:
+    """What a point is, from the model of J there that is at hand; see ``classify``.
+
+    Args:
+        objective: J(θ).
+        model: J near the point.
+        rtol: How far off the critical point may be; None is √ε of the precision of the products.
+        count: Eigenvalues to find at each end where the model is not complete.
+        max_products: Budget of products Hv for them.
+        generator: Source of the start vector; give one for a repeatable result.
+
+    Returns:
+        The kind with its evidence; products count those of the model.
+
+    Raises:
+        SettingError: If a setting is out of range.
+
+    Cost: n products beside a critical point, none elsewhere; where the model is not complete up to ``max_products``
+    + 2·``count``.
+    """
+    _check(rtol, count, max_products)
     if not model.is_finite:
         nothing = _Spectrum(np.zeros(0), model.axes[:, :0], np.zeros(0), Status.NONFINITE, 0)
         return _judged(model, nothing, rtol)
@@ -246,16 +122,22 @@ def classify(
         spectrum = _Spectrum(model.curvatures, model.axes, model.errors, Status.CONVERGED, 0)
     else:
         n = objective.dimension
-        with hessian(objective, theta) as op:
-            ends = extreme_eigenvalues(
-                op, min(count, n // 2), min(count, (n + 1) // 2), max_products=max_products, generator=generator
-            )
+        high, low = min(count, n // 2), min(count, (n + 1) // 2)
+        with hessian(objective, model.theta) as op:
+            ends = extreme_eigenvalues(op, high, low, max_products=max_products, generator=generator)
         spectrum = _Spectrum.of_ends(ends, model.axes)
-        is_finite = spectrum.status is not Status.NONFINITE
-        model = replace(model, scale=np.abs(spectrum.values).max(initial=model.scale) if is_finite else math.nan)
-    if model.distance() <= model.tolerance(rtol):
+        model = _seen_whole(model, spectrum)
+    if model.is_critical(rtol):
         spectrum = spectrum.at_the_critical_point(objective, model)
     return _judged(model, spectrum, rtol)
+
+
+def _check(rtol: float | None, count: int, max_products: int) -> None:
+    """Complain of settings that are out of range."""
+    if rtol is not None:
+        check_tolerance("rtol", rtol)
+    check_count("count", count)
+    check_count("max_products", max_products)
 
 
 @dataclass(frozen=True, eq=False)
@@ -314,18 +196,23 @@ class _Spectrum:
         return "degenerate"
 
 
+def _seen_whole(model: LocalModel, spectrum: _Spectrum) -> LocalModel:
+    """The model with the scale ‖H‖ that the ends of the spectrum tell."""
+    if spectrum.status is Status.NONFINITE:
+        return replace(model, scale=math.nan, is_finite=False)
+    return replace(model, scale=float(np.abs(spectrum.values).max(initial=model.scale)))
+
+
 def _judged(model: LocalModel, spectrum: _Spectrum, rtol: float | None) -> CriticalPoint:
     """The verdict on a point whose model and spectrum are known."""
-    distance, tolerance = model.distance(), model.tolerance(rtol)
-    origin = f"√{model.relative_error:.1e} of the products" if rtol is None else f"rtol={rtol:g}"
     return CriticalPoint(
-        kind=spectrum.kind() if distance <= tolerance else "not critical",
+        kind=spectrum.kind() if model.is_critical(rtol) else "not critical",
         point=as_array(model.theta),
         value=model.value,
         gradient_norm=model.gradient_norm,
-        distance=distance,
-        tolerance=tolerance,
-        criterion=f"{origin}, times the coordinate size {model.length:.3g}",
+        distance=model.distance(),
+        tolerance=model.tolerance(rtol),
+        criterion=_criterion(model, rtol),
         flatness=model.flatness(),
         eigenvalues=spectrum.values,
         errors=spectrum.errors,
@@ -334,3 +221,13 @@ def _judged(model: LocalModel, spectrum: _Spectrum, rtol: float | None) -> Criti
         products=model.products + spectrum.products,
         method=model.method,
     )
+
+
+def _criterion(model: LocalModel, rtol: float | None) -> str:
+    """Where the tolerance comes from, and what stands against a point even if it is within it."""
+    origin = f"√{model.precision:.1e} of the products" if rtol is None else f"rtol={rtol:g}"
+    origin += f", times the coordinate size {model.length:.3g}"
+    reach, farthest = model.reach(), model.farthest(rtol)
+    if reach <= farthest or math.isnan(reach):
+        return origin
+    return f"{origin}; in the unit of θ {reach:.2g}, critical up to {farthest:.2g}"

@@ -70,7 +70,10 @@ def positions(points: int, extend: float) -> Float[np.ndarray, "points"]:
     if not 0 <= extend < float("inf"):
         raise SettingError(f"extend must be a finite number, not negative, got {extend}. 0 stays between the ends.")
     if points < fewest:
-        raise SettingError(f"points must be at least {fewest} with extend={extend}, got {points}.")
+        raise SettingError(
+            f"points must be at least {fewest} with extend={extend}, got {points}. Both ends are among them, and what "
+            "lies beyond: take more, or extend=0."
+        )
     outside = min(max(round((points - 1) * extend / (1 + 2 * extend)), 1), (points - 2) // 2) if extend > 0 else 0
     before = np.linspace(-extend, 0, outside + 1)[:-1]
     after = np.linspace(1, 1 + extend, outside + 1)[1:]

@@ -1,5 +1,6 @@
 """Where does Newton's method go? To a critical point, of whatever kind."""
 
+import math
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -9,12 +10,29 @@ from jaxtyping import Float
 from torch import Tensor
 
 from theodolite.errors import SettingError
-from theodolite.landscape.critical_points import DENSE_LIMIT, LocalModel, classify, local_model
+from theodolite.landscape.critical_points import classify_model
+from theodolite.landscape.local_models import DENSE_LIMIT, LocalModel, local_model
 from theodolite.linalg.curvature import hessian
 from theodolite.linalg.interface import as_array
+from theodolite.linalg.settings import check_count, check_tolerance
 from theodolite.objective import Objective
 from theodolite.records.obstacles import Status
 from theodolite.records.points import CriticalPoint, NewtonPath
+
+_ARRIVED = 0.5
+"""Share of the tolerance within which a search ends: the classification after it may see a little more of H."""
+
+_LEAST_QUALITY = 1e-4
+"""A step must take away this share of what its model foretold of ‖g‖² (Nocedal & Wright, chapter 4: 0 to 1/4)."""
+
+_GOOD, _POOR = 0.75, 0.25
+"""Above and below such a quality the model is trusted more, or less (Nocedal & Wright, algorithm 4.1)."""
+
+_MORE_TRUST, _LESS_TRUST = 0.1, 2.0
+"""Factors of the damping after a good and a poor step; fast down, since near the end only Newton's own step is fast."""
+
+_GROWTH = 2.0
+"""Factor of the damping after a step that was not taken; it doubles each time (Nielsen 1999)."""
 
 _FIRST_DAMPING = 1e-3
 """Damping of the first step over ‖H‖²: axes of curvature above 0.03‖H‖ get their Newton step at once."""
@@ -23,7 +41,10 @@ _LEAST_DAMPING = 1e-32
 """Below ε² of float64 damping changes nothing, and zero would divide zero by zero."""
 
 _PATIENCE = 30
-"""So many trials without ‖g‖ falling by a thousandth, and the search has come to rest."""
+"""So many trials without ‖g‖ falling to ``_AT_REST`` of itself, and the search has come to rest."""
+
+_AT_REST = 0.999
+"""A search towards a critical point gains a factor in a few trials; a thousandth in thirty would never arrive."""
 
 _AHEAD = 0.1
 """Share of a step along which the gradient is looked at to see how its path bends (Transtrum & Sethna)."""
@@ -46,6 +67,7 @@ def newton(
     damping: float = 0.0,
     products: int = 50,
     dense_limit: int = DENSE_LIMIT,
+    generator: torch.Generator | None = None,
 ) -> NewtonPath:
     """Newton's method θ ← θ − (H + δ)⁻¹g, plain: it solves g = 0, and is drawn to saddles and maxima as to minima.
 
@@ -58,16 +80,19 @@ def newton(
         damping: δ, in the unit of the curvature; above −λmin it keeps the steps downhill.
         products: Products Hv a step where n exceeds ``dense_limit``; the step is then that on the Krylov space of g.
         dense_limit: Up to this n the Hessian is written down.
+        generator: Source of the start vector of the last classification; give one for a repeatable result.
 
     Returns:
         The path with J, ‖g‖ and the number of negative eigenvalues at each point, and what the last one is. It is cut
         short where H + δ is singular along the gradient (BREAKDOWN), or something is not finite.
 
     Raises:
-        SettingError: If steps is negative.
+        SettingError: If a setting is out of range, or ``dense_limit`` allows a matrix of more than 4 GB.
         ShapeError: If ``start`` has another shape.
 
-    Cost: n products and an eigendecomposition a step, or ``products``; keeps the whole path.
+    Cost: n products and an eigendecomposition a point, or ``products`` + 1, and n or 200 at most for the last
+    classification; keeps the points of the path.
+    Limits: where n exceeds ``dense_limit`` the step is Newton's only on the Krylov space.
     Source: Goodfellow 2015, tutorial, "Newton's method's failure mode"; Dauphin et al. 2014, section 3.
 
     Example:
@@ -75,37 +100,58 @@ def newton(
         >>> newton(hill, torch.tensor([0.3]), 4).end.kind
         'maximum'
     """
-    if steps < 0:
-        raise SettingError(f"steps must be 0 or more, got {steps}.")
-    theta = objective.params.vector(start, "start")
-    path = [local_model(objective, theta, dense_limit=dense_limit, products=products)]
-    while path[-1].is_finite and len(path) <= steps:
-        following = _newton_step(path[-1], damping)
+    check_count("steps", steps, least=0)
+    check_count("products", products)
+    check_count("dense_limit", dense_limit, least=0)
+    if not math.isfinite(damping):
+        raise SettingError(f"damping must be finite, got {damping}. Take 0, or a little more than −λmin.")
+    theta = objective.params.vector(start, "start").clone()
+    model = local_model(objective, theta, dense_limit=dense_limit, products=products)
+    path = [_Waypoint.of(model)]
+    while model.is_finite and len(path) <= steps:
+        following = model.newton_step(damping)
         if following is None:
             break
-        path.append(local_model(objective, following, dense_limit=dense_limit, products=products))
-    end = classify(objective, path[-1].theta, dense_limit=dense_limit)
-    cut = Status.BREAKDOWN if path[-1].is_finite else Status.NONFINITE
-    failure = Status.BUDGET if len(path) > steps and path[-1].is_finite else cut
+        model = local_model(objective, following, dense_limit=dense_limit, products=products)
+        path.append(_Waypoint.of(model))
+    end = classify_model(objective, model, generator=generator)
     return NewtonPath(
-        points=np.stack([as_array(model.theta) for model in path]),
-        values=np.array([model.value for model in path]),
-        gradient_norms=np.array([model.gradient_norm for model in path]),
-        indices=np.array([model.index if model.is_finite else -1 for model in path]),
+        points=np.stack([waypoint.point for waypoint in path]),
+        values=np.array([waypoint.value for waypoint in path]),
+        gradient_norms=np.array([waypoint.gradient_norm for waypoint in path]),
+        indices=np.array([waypoint.index for waypoint in path]),
         damping=damping,
         end=end,
-        status=failure if end.kind == "not critical" else Status.CONVERGED,
+        status=_ended(end, is_spent=len(path) > steps),
+        products=sum(waypoint.products for waypoint in path[:-1]) + end.products,
+        method=end.method,
     )
 
 
-def _newton_step(model: LocalModel, damping: float) -> Tensor | None:
-    """Where −(H + δ)⁻¹g leads; None if H + δ is singular along g. Singular axes without gradient are left out."""
-    stiffness = model.curvatures + damping
-    is_singular = np.abs(stiffness) <= model.errors
-    if (is_singular & (np.abs(model.components) > model.noise)).any():
-        return None
-    weights = np.divide(-model.components, stiffness, out=np.zeros_like(stiffness), where=~is_singular)
-    return model.theta + (model.axes @ torch.as_tensor(weights).to(model.axes)).to(model.theta)
+@dataclass(frozen=True, eq=False)
+class _Waypoint:
+    """What is kept of a point of the path: not its axes, n numbers each."""
+
+    point: Float[np.ndarray, "params"]
+    value: float
+    gradient_norm: float
+    index: int
+    products: int
+
+    @classmethod
+    def of(cls, model: LocalModel) -> Self:
+        """The point of a model; its index is −1 where H is not finite."""
+        index = model.index if model.is_finite else -1
+        return cls(as_array(model.theta), model.value, model.gradient_norm, index, model.products)
+
+
+def _ended(end: CriticalPoint, *, is_spent: bool) -> Status:
+    """How a path ended whose last point is known."""
+    if end.kind != "not critical":
+        return Status.CONVERGED
+    if end.status is Status.NONFINITE:
+        return Status.NONFINITE
+    return Status.BUDGET if is_spent else Status.BREAKDOWN
 
 
 def find_critical_point(
@@ -135,16 +181,16 @@ def find_critical_point(
         generator: Source of the start vector of the last classification; give one for a repeatable result.
 
     Returns:
-        What was found, as ``classify`` sees it, with the path of ‖g‖. Only a point that is critical has the status
-        CONVERGED. Where ‖g‖ is stationary but not zero, as happens often in networks (``flatness`` near 0), the kind
-        is "not critical" and the status is BREAKDOWN; out of iterations, it is BUDGET.
+        What was found, as ``classify`` sees it, with the path of ‖g‖. What is asked here is a critical point: only one
+        that is critical has the status CONVERGED. Where ‖g‖ is stationary but not zero, as happens often in networks
+        (``flatness`` near 0), the kind is "not critical" and the status is BREAKDOWN; out of iterations, it is BUDGET.
 
     Raises:
-        SettingError: If max_iterations is negative, or products is less than 1.
+        SettingError: If a setting is out of range, or ``dense_limit`` allows a matrix of more than 4 GB.
         ShapeError: If ``start`` has another shape.
 
     Cost: an iteration takes two gradients; where the last step was taken also n products and an eigendecomposition, or
-    2·``products`` products.
+    2·``products`` + 1 products.
     Limits: a critical point is approached fast only where H is regular; on x⁴ ‖g‖ falls fivefold a step. From far away
     the critical point that is found need not be the nearest.
     Source: Nocedal & Wright 2006, chapter 10; Transtrum & Sethna 2012 for the bend; Dauphin et al. 2014, appendix C,
@@ -156,24 +202,58 @@ def find_critical_point(
         >>> found.kind, found.index, found.point.round(6)
         ('saddle', 1, array([0., 0.], dtype=float32))
     """
-    if max_iterations < 0 or products < 1:
-        raise SettingError(
-            f"max_iterations must be 0 or more and products 1 or more, got {max_iterations} and {products}."
-        )
-    theta = objective.point() if start is None else objective.params.vector(start, "start")
-    search = _Search(objective, rtol, products, dense_limit)
-    status = search.run(theta, max_iterations)
-    if status in (Status.BUDGET, Status.BREAKDOWN):
-        plain = _Search(objective, rtol, products, dense_limit)
-        if plain.run_plain(theta, min(_PLAIN, max_iterations)) is Status.CONVERGED:
-            plain.norms, plain.products = search.norms + plain.norms, search.products + plain.products
-            search, status = plain, Status.CONVERGED
-    found = classify(objective, search.theta, rtol=rtol, dense_limit=dense_limit, generator=generator)
-    if found.kind == "not critical":
-        # Rounding may move a point that was critical by a hair's breadth out again.
-        failed = found.status if found.status is Status.NONFINITE else status
-        found = replace(found, status=Status.BREAKDOWN if failed is Status.CONVERGED else failed)
-    return replace(found, gradient_norms=np.array(search.norms), products=found.products + search.products)
+    check_count("max_iterations", max_iterations, least=0)
+    check_count("products", products)
+    check_count("dense_limit", dense_limit, least=0)
+    if rtol is not None:
+        check_tolerance("rtol", rtol)
+    theta = objective.point() if start is None else objective.params.vector(start, "start").clone()
+    first = local_model(objective, theta, dense_limit=dense_limit, products=products)
+    settings = _Settings(rtol, products, dense_limit)
+    outcome = _Search(objective, first, settings).run(max_iterations)
+    if outcome.status in (Status.BUDGET, Status.BREAKDOWN):
+        outcome = outcome.then(_Search(objective, first, settings).run_plain(min(_PLAIN, max_iterations)))
+    found = classify_model(objective, outcome.model, rtol=rtol, generator=generator)
+    return replace(
+        found,
+        status=_found(found, outcome.status),
+        gradient_norms=np.array(outcome.norms),
+        products=first.products + outcome.products + found.products - outcome.model.products,
+    )
+
+
+def _found(end: CriticalPoint, status: Status) -> Status:
+    """How a search ended whose last point is known."""
+    if end.kind != "not critical" or end.status is Status.NONFINITE:
+        return end.status
+    # Rounding may move a point that was critical by a hair's breadth out again.
+    return Status.BREAKDOWN if status is Status.CONVERGED else status
+
+
+@dataclass(frozen=True)
+class _Settings:
+    """How a search sees J, and when it has arrived: see ``find_critical_point``."""
+
+    rtol: float | None
+    products: int
+    dense_limit: int
+
+
+@dataclass(frozen=True, eq=False)
+class _Outcome:
+    """Where a search led, ‖g‖ after each trial, the products beyond those of its first model, and how it ended."""
+
+    model: LocalModel
+    norms: tuple[float, ...]
+    products: int
+    status: Status
+
+    def then(self, second: Self) -> Self:
+        """What is known after a second search: where that one led, if it arrived; it has cost its products anyway."""
+        products = self.products + second.products
+        if second.status is not Status.CONVERGED:
+            return replace(self, products=products)
+        return replace(second, norms=self.norms + second.norms, products=products)
 
 
 @dataclass(frozen=True, eq=False)
@@ -221,91 +301,92 @@ class _LeastSquares:
 
 
 class _Search:
-    """Levenberg and Marquardt's method on its way: where it is, and how much it trusts its model.
+    """Levenberg and Marquardt's method on its way: where it is, and how much it trusts its model."""
 
-    Attributes:
-        theta: Where it is.
-        norms: ‖g‖ after each trial; it repeats where a step was not taken.
-        products: How many products H v were spent.
-    """
+    def __init__(self, objective: Objective, start: LocalModel, settings: _Settings) -> None:
+        """Say what to search, from where, and how exactly."""
+        self._objective, self._settings = objective, settings
+        self._damping, self._growth = _FIRST_DAMPING, _GROWTH
+        self._model = start
+        self._problem: _LeastSquares | None = None
+        self._norms = [start.gradient_norm]
+        self._products = 0
 
-    def __init__(self, objective: Objective, rtol: float | None, subspace: int, dense_limit: int) -> None:
-        """Say what to search, and how exactly."""
-        self._objective, self._rtol, self._subspace, self._dense_limit = objective, rtol, subspace, dense_limit
-        self._damping, self._growth = _FIRST_DAMPING, 2.0
-        self.norms: list[float] = []
-        self.products = 0
+    def run(self, max_iterations: int) -> _Outcome:
+        """Go on until the point is critical, nothing helps, or the budget is spent."""
+        while self._model.is_finite and not self._has_arrived():
+            if len(self._norms) > max_iterations:
+                return self._outcome(Status.BUDGET)
+            if len(self._norms) > _PATIENCE and self._norms[-1] > _AT_REST * self._norms[-1 - _PATIENCE]:
+                return self._outcome(Status.BREAKDOWN)
+            self._advance()
+        return self._polished() if self._model.is_finite else self._outcome(Status.NONFINITE)
 
-    def run(self, theta: Float[Tensor, "params"], max_iterations: int) -> Status:
-        """Go on from a point until it is critical, nothing helps, or the budget is spent."""
-        model = self._arrive(theta)
-        while model.is_finite:
-            # Half, so that the last classification, which may see a little more of H, agrees.
-            if model.distance() <= 0.5 * model.tolerance(self._rtol):
-                self._polish(model)
-                return Status.CONVERGED
-            if len(self.norms) > max_iterations:
-                return Status.BUDGET
-            if len(self.norms) > _PATIENCE and self.norms[-1] > 0.999 * self.norms[-1 - _PATIENCE]:
-                return Status.BREAKDOWN
-            model = self._advance(model)
-        return Status.NONFINITE
-
-    def run_plain(self, theta: Float[Tensor, "params"], steps: int) -> Status:
-        """Newton's own steps from a point until it is critical, or they end."""
-        for _ in range(steps):
-            model = self._arrive(theta)
-            if model.is_finite and model.distance() <= 0.5 * model.tolerance(self._rtol):
-                self._polish(model)
-                return Status.CONVERGED
-            following = _newton_step(model, 0.0) if model.is_finite else None
+    def run_plain(self, steps: int) -> _Outcome:
+        """Newton's own steps until the point is critical, or they end."""
+        while self._model.is_finite and not self._has_arrived():
+            if len(self._norms) > steps:
+                return self._outcome(Status.BUDGET)
+            following = self._model.newton_step(0.0)
             if following is None:
-                return Status.BREAKDOWN
-            theta = following
-        return Status.BUDGET
+                return self._outcome(Status.BREAKDOWN)
+            self._arrive(following)
+        return self._polished() if self._model.is_finite else self._outcome(Status.NONFINITE)
 
-    def _polish(self, model: LocalModel) -> None:
+    def _has_arrived(self) -> bool:
+        """Whether the point is critical, with some room."""
+        return self._model.is_critical(self._settings.rtol, share=_ARRIVED)
+
+    def _outcome(self, status: Status) -> _Outcome:
+        """What there is to tell at the end."""
+        return _Outcome(self._model, tuple(self._norms), self._products, status)
+
+    def _polished(self) -> _Outcome:
         """Go on until g does not stand above rounding: near a regular point, two or three steps."""
         for _ in range(_POLISHING):
-            if not model.distance() > 0:
-                return
-            model = self._advance(model)
+            if not self._model.distance() > 0:
+                break
+            self._advance()
+        return self._outcome(Status.CONVERGED)
 
-    def _arrive(self, theta: Tensor) -> LocalModel:
-        """The model at a new point."""
-        model = local_model(self._objective, theta, dense_limit=self._dense_limit, products=self._subspace)
-        self.theta = theta
-        self.norms.append(model.gradient_norm)
-        self.products += model.products
-        self._problem: _LeastSquares | None = None
-        return model
+    def _arrive(self, theta: Tensor) -> None:
+        """Be at a new point."""
+        settings = self._settings
+        self._model = local_model(self._objective, theta, dense_limit=settings.dense_limit, products=settings.products)
+        self._problem = None
+        self._norms.append(self._model.gradient_norm)
+        self._products += self._model.products
 
-    def _advance(self, model: LocalModel) -> LocalModel:
-        """Try a step: the model where it leads, or the same one if it does not lower ‖g‖."""
-        if self._problem is None:
-            self._problem = _LeastSquares.at(self._objective, model)
-            self.products += 0 if model.is_complete else len(model.curvatures)
-        theta, foretold = self._bent(model, self._problem)
-        quality = 0.0
-        if foretold > 0:
-            norm = float(torch.linalg.vector_norm(self._objective.gradient(theta), dtype=torch.float64))
-            quality = (1 - (norm / model.gradient_norm) ** 2) / foretold
-        if not quality > 1e-4:  # NaN is no gain either
+    def _advance(self) -> None:
+        """Try a step, and take it if it lowers ‖g‖."""
+        theta, quality = self._tried()
+        if not quality > _LEAST_QUALITY:  # NaN is no gain either
             self._damping, self._growth = self._damping * self._growth, 2 * self._growth
-            self.norms.append(model.gradient_norm)
-            return model
-        factor = 0.1 if quality > 0.75 else 2.0 if quality < 0.25 else 1.0
-        self._damping, self._growth = max(factor * self._damping, _LEAST_DAMPING), 2.0
-        return self._arrive(theta)
+            self._norms.append(self._model.gradient_norm)
+            return
+        factor = _MORE_TRUST if quality > _GOOD else _LESS_TRUST if quality < _POOR else 1.0
+        self._damping, self._growth = max(factor * self._damping, _LEAST_DAMPING), _GROWTH
+        self._arrive(theta)
 
-    def _bent(self, model: LocalModel, problem: _LeastSquares) -> tuple[Tensor, float]:
-        """Where the step leads, and the share of ‖g‖² that it is to take away: 0 if its path is bent too much."""
+    def _tried(self) -> tuple[Tensor, float]:
+        """Where the step leads, and its quality: the fall of ‖g‖² over the one foretold; 0 if it is bent too much."""
         # To second order the path is s + ½a, a = −(H² + δ)⁻¹H D²g[s, s]: a narrow valley is followed only so.
+        model, problem = self._model, self._least_squares()
         step, image, foretold = problem.solve(model.gradient, self._damping)
         if not foretold > 0:
             return model.theta, 0.0
         ahead = self._objective.gradient(model.theta + _AHEAD * step)
         bend = 2 / _AHEAD**2 * (ahead - model.gradient - _AHEAD * image)
         correction = problem.solve(bend, self._damping)[0] / 2 if bool(bend.any()) else bend
-        is_straight = float(correction.norm()) <= _BENT * float(step.norm())
-        return model.theta + step + correction, foretold if is_straight else 0.0
+        theta = model.theta + step + correction
+        if not float(correction.norm()) <= _BENT * float(step.norm()):
+            return theta, 0.0
+        norm = float(torch.linalg.vector_norm(self._objective.gradient(theta), dtype=torch.float64))
+        return theta, (1 - (norm / model.gradient_norm) ** 2) / foretold
+
+    def _least_squares(self) -> _LeastSquares:
+        """The problems at the present point, formed once."""
+        if self._problem is None:
+            self._problem = _LeastSquares.at(self._objective, self._model)
+            self._products += 0 if self._model.is_complete else len(self._model.curvatures)
+        return self._problem

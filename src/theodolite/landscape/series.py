@@ -4,6 +4,7 @@ import numpy as np
 import torch
 
 from theodolite.errors import SettingError
+from theodolite.linalg.settings import check_tolerance
 from theodolite.objective import Objective
 from theodolite.objective.derivatives import directional_derivatives
 from theodolite.objective.products import CENTRAL_DIFFERENCES
@@ -50,11 +51,12 @@ def taylor(objective: Objective, direction: object, order: int, at: object = Non
     theta = None if at is None else params.vector(at, "at")
     vector = params.vector(direction, "direction")
     found = directional_derivatives(objective.source, theta, vector, order, seed=objective.seed)
-    reason = found.reason or (_doubt(objective, theta, vector) if order > 1 else "")
-    if reason and not found.reason:
-        found.values[2:] = np.nan
-    if reason:
-        return Taylor(found.values, Status.BREAKDOWN, reason)
+    if found.reason:
+        return Taylor(found.values, Status.BREAKDOWN, found.reason)
+    doubt = _doubt(objective, theta, vector) if order > 1 else ""
+    if doubt:
+        believed = np.where(np.arange(order + 1) < 2, found.values, np.nan)
+        return Taylor(believed, Status.BREAKDOWN, doubt)
     if not np.isfinite(found.values).all():
         return Taylor(found.values, Status.NONFINITE, "J or a derivative of it is not finite here")
     return Taylor(found.values)
@@ -86,7 +88,7 @@ def taylor_order(
         The order; 0 if the change does not stand above rounding; None if ``max_order`` does not see it.
 
     Raises:
-        SettingError: If the tolerance or the order is negative.
+        SettingError: If the tolerance is negative or not finite, or the order is negative.
         ShapeError: If ``direction`` or ``at`` has another shape.
 
     Cost: ``taylor`` of the highest order, and one forward pass.
@@ -97,9 +99,8 @@ def taylor_order(
         >>> taylor_order(chain, torch.ones(5), 1.0)
         5
     """
+    check_tolerance("rtol", rtol)
     series = taylor(objective, direction, max_order, at)
-    params = objective.params
-    here = params.point() if at is None else params.vector(at, "at")
-    real = objective.value(here + s * params.vector(direction, "direction"))
-    rounding = _ROUNDING * torch.finfo(params.dtype).eps * max(abs(real), abs(float(series.derivatives[0])))
+    real = objective.value(objective.at(at) + s * objective.params.vector(direction, "direction"))
+    rounding = _ROUNDING * torch.finfo(objective.dtype).eps * max(abs(real), abs(float(series.derivatives[0])))
     return series.order_within(s, real, rtol, atol=rounding if np.isfinite(rounding) else 0.0)

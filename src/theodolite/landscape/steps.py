@@ -1,7 +1,8 @@
 """What does a step gain: along one direction, along the gradient, in the worst case, and really?"""
 
 import math
-from functools import partial
+from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import torch
@@ -10,17 +11,17 @@ from torch import Tensor
 
 from theodolite.errors import SettingError, ShapeError
 from theodolite.linalg.curvature import hessian
+from theodolite.linalg.decomposition import eigendecomposition
 from theodolite.linalg.eigenvalues import largest_eigenvalues
 from theodolite.linalg.interface import LinearOperator, as_array
-from theodolite.linalg.operators import Operator
+from theodolite.linalg.lanczos import require_symmetric
+from theodolite.linalg.rounding import product_error
+from theodolite.linalg.settings import check_count, check_tolerance
 from theodolite.objective import Objective
 from theodolite.records.estimates import MISSING, Estimate
 from theodolite.records.obstacles import Status
 from theodolite.records.points import DirectionalCurvature, StepForecast, StepPrediction
 from theodolite.records.results import Eigenpairs
-
-_ROUNDING = 8
-"""Products of double backward are wrong by up to so many times their precision (measured, see ``eigenvalues``)."""
 
 _VALUE_ROUNDING = 4
 """Rounding of a difference of two values of J, in units of its precision: a rule of thumb."""
@@ -49,7 +50,8 @@ def directional_curvature(
 
     Raises:
         ShapeError: If ``direction`` or the eigenvectors have another shape.
-        SettingError: If the direction is zero or not finite.
+        SettingError: If the direction is zero or not finite, the operator is not symmetric, or ``dense_limit`` allows
+            a matrix of more than 4 GB.
 
     Cost: one product; n more where the operator is decomposed.
     Source: Goodfellow 2015, tutorial, "Directional curvature".
@@ -60,19 +62,21 @@ def directional_curvature(
         >>> round(found.value, 6), found.terms.round(6)
         (1.0, array([-0.5,  1.5]))
     """
-    vector = torch.as_tensor(direction)
-    column = _unit(vector.detach().to(device=op.device, dtype=torch.float64), op.dimension).to(op.dtype)
+    require_symmetric(op)
+    check_count("dense_limit", dense_limit, least=0)
+    vector = torch.as_tensor(direction).detach()
+    column = _unit(vector.to(device=op.device, dtype=torch.float64), op.dimension).to(op.dtype)
     image, unit = op.apply(column.unsqueeze(1)).squeeze(1).double(), column.double()
-    products = 1
-    if eigenpairs is None:
-        values, vectors, spent = _decompose(op) if op.dimension <= dense_limit else _nothing(op)
-        products += spent
-    else:
-        values, vectors = eigenpairs.values, eigenpairs.vectors.astype(np.float64)
-    if vectors.shape != (op.dimension, len(values)):
-        raise ShapeError(f"eigenvectors must have shape ({op.dimension}, {len(values)}), got {vectors.shape}.")
+    pairs = eigenpairs if eigenpairs is not None else _all_pairs(op, dense_limit)
+    products = 1 if eigenpairs is not None else 1 + pairs.products
+    if pairs.vectors.shape != (op.dimension, len(pairs.values)):
+        raise ShapeError(
+            f"eigenvectors must have shape ({op.dimension}, {len(pairs.values)}), got {pairs.vectors.shape}. Pass the "
+            "eigenpairs of this operator, vectors as columns."
+        )
+    values, vectors = np.array(pairs.values, dtype=np.float64), pairs.vectors.astype(np.float64)
     scale = max([float(image.norm()), *np.abs(values)])
-    curvature = Estimate(float(unit @ image) / float(unit @ unit), _ROUNDING * op.relative_error * scale)
+    curvature = Estimate(float(unit @ image) / float(unit @ unit), product_error(op) * scale)
     status = Status.CONVERGED if curvature.is_finite else Status.NONFINITE
     cosines = (as_array(unit / unit.norm()) @ vectors) / np.linalg.norm(vectors, axis=0)
     return DirectionalCurvature(curvature, values, cosines**2, status, products, op.method)
@@ -81,25 +85,20 @@ def directional_curvature(
 def _unit(vector: Tensor, dimension: int) -> Tensor:
     """The direction scaled to length one, checked."""
     if tuple(vector.shape) != (dimension,):
-        raise ShapeError(f"direction must have shape ({dimension},), got {tuple(vector.shape)}.")
+        raise ShapeError(f"direction must have shape ({dimension},), got {tuple(vector.shape)}. Flatten it.")
     length = float(vector.norm())
     if not 0 < length < math.inf:
-        raise SettingError(f"direction must be finite and not zero, got a vector of norm {length}.")
+        raise SettingError(
+            f"direction must be finite and not zero, got a vector of norm {length}. Any length but 0 will do."
+        )
     return vector / length
 
 
-def _decompose(op: LinearOperator) -> tuple[np.ndarray, np.ndarray, int]:
-    """All eigenpairs, ascending, and the products they took; none if the operator is not finite."""
-    matrix = Operator(op).to_dense().double()
-    if not bool(matrix.isfinite().all()):
-        return np.zeros(0), np.zeros((op.dimension, 0)), op.dimension
-    values, vectors = torch.linalg.eigh(matrix)
-    return as_array(values), as_array(vectors), op.dimension
-
-
-def _nothing(op: LinearOperator) -> tuple[np.ndarray, np.ndarray, int]:
-    """No eigenpairs."""
-    return np.zeros(0), np.zeros((op.dimension, 0)), 0
+def _all_pairs(op: LinearOperator, dense_limit: int) -> Eigenpairs:
+    """All eigenpairs; none where n is too large, or the operator is not finite."""
+    if op.dimension <= dense_limit:
+        return eigendecomposition(op)
+    return Eigenpairs(np.zeros(0), np.zeros((op.dimension, 0)), np.zeros(0), Status.BUDGET, 0, op.method)
 
 
 def gradient_step(
@@ -128,7 +127,8 @@ def gradient_step(
         The forecast; numbers carry their errors, and ``status`` says how the search for λmax ended.
 
     Raises:
-        SettingError: If the step is not positive and finite, or the budget is less than 1.
+        SettingError: If the step is not positive and finite, the budget is less than 1, or rtol is negative or not
+            finite.
         ShapeError: If ``at`` has another shape.
 
     Cost: one gradient, up to ``max_products`` + 1 products Hv, three forward passes over the data.
@@ -142,51 +142,80 @@ def gradient_step(
     """
     if step is not None and not 0 < step < math.inf:
         raise SettingError(f"step must be positive and finite, got {step}. The step goes along −g by itself.")
-    theta = objective.point() if at is None else objective.params.vector(at, "at")
+    check_tolerance("rtol", rtol)
+    check_count("max_products", max_products)
+    theta = objective.at(at)
     value, gradient = objective.value(theta), objective.gradient(theta)
     with hessian(objective, theta) as op:
-        image = (op @ gradient).double()
+        image = op @ gradient
         pairs = largest_eigenvalues(op, rtol=rtol, max_products=max_products, generator=generator)
-        relative_error, method = op.relative_error, op.method
-    g = gradient.double()
-    squared_norm, form = float(g @ g), float(g @ image)
-    is_finite = all(map(math.isfinite, (value, squared_norm, form)))
-    top = Estimate(float(pairs.values[0]), float(pairs.residuals[0])) if is_finite and len(pairs.values) else MISSING
-    size = float(np.fmax(float(image.norm()) * math.sqrt(squared_norm), abs(top.value) * squared_norm))
-    curvature = Estimate(form, _ROUNDING * relative_error * size)
-    optimal_step = squared_norm / form if curvature.is_above(0.0, errors=1.0) else math.inf
-    predict = partial(_prediction, objective, (theta, gradient), (value, squared_norm, curvature, top))
+        model = _Quadratic.of(value, gradient, image, pairs=pairs, error=product_error(op))
+        method = op.method
+
+    def taken(step: float) -> StepPrediction:
+        return model.predict(step, objective.value(theta - step * gradient), torch.finfo(objective.dtype).eps)
+
     return StepForecast(
         value,
-        squared_norm,
-        curvature,
-        top,
-        optimal_step,
-        given=None if step is None else predict(step),
-        optimal=predict(optimal_step) if math.isfinite(optimal_step) else None,
-        status=pairs.status if is_finite else Status.NONFINITE,
+        model.squared_norm,
+        model.curvature,
+        model.top,
+        model.optimal_step,
+        given=None if step is None else taken(step),
+        optimal=taken(model.optimal_step) if math.isfinite(model.optimal_step) else None,
+        status=pairs.status if model.is_finite else Status.NONFINITE,
         products=pairs.products + 1,
         method=method,
     )
 
 
-def _prediction(
-    objective: Objective,
-    line: tuple[Tensor, Tensor],
-    model: tuple[float, float, Estimate, Estimate],
-    step: float,
-) -> StepPrediction:
-    """One step along −g, by the model and by evaluation."""
-    (theta, gradient), (value, squared_norm, curvature, top) = line, model
-    first = value - step * squared_norm
-    half = step**2 / 2
-    real = objective.value(theta - step * gradient)
-    return StepPrediction(
-        step,
-        value,
-        first,
-        second_order=Estimate(first + half * curvature.value, half * curvature.error),
-        real=real,
-        worst_case=Estimate((step - half * top.value) * squared_norm, half * top.error * squared_norm),
-        rounding=_VALUE_ROUNDING * torch.finfo(objective.dtype).eps * max(abs(value), abs(real)),
-    )
+@dataclass(frozen=True)
+class _Quadratic:
+    """J along −g to second order.
+
+    Attributes:
+        value: J(θ).
+        squared_norm: gᵀg.
+        curvature: gᵀHg with its rounding.
+        top: λmax with its error; missing if J, g or Hg is not finite.
+    """
+
+    value: float
+    squared_norm: float
+    curvature: Estimate
+    top: Estimate
+
+    @classmethod
+    def of(cls, value: float, gradient: Tensor, image: Tensor, *, pairs: Eigenpairs, error: float) -> Self:
+        """From J, g, Hg, the greatest eigenpair, and the error of a product over its size."""
+        g, Hg = gradient.double(), image.double()
+        squared_norm, form = float(g @ g), float(g @ Hg)
+        is_known = all(map(math.isfinite, (value, squared_norm, form))) and len(pairs.values) > 0
+        top = Estimate(float(pairs.values[0]), float(pairs.residuals[0])) if is_known else MISSING
+        size = float(np.fmax(float(Hg.norm()) * math.sqrt(squared_norm), abs(top.value) * squared_norm))
+        return cls(value, squared_norm, Estimate(form, error * size), top)
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether J, g and gᵀHg are."""
+        return all(map(math.isfinite, (self.value, self.squared_norm, self.curvature.value)))
+
+    @property
+    def optimal_step(self) -> float:
+        """ε* = gᵀg/gᵀHg; infinite where gᵀHg is not positive beyond its error."""
+        has_minimum = self.curvature.is_above(0.0, errors=1.0)
+        return self.squared_norm / self.curvature.value if has_minimum else math.inf
+
+    def predict(self, step: float, real: float, precision: float) -> StepPrediction:
+        """What the model says of a step, beside the J that was evaluated there and the precision of its values."""
+        first, half = self.value - step * self.squared_norm, step**2 / 2
+        worst = (step - half * self.top.value) * self.squared_norm
+        return StepPrediction(
+            step,
+            self.value,
+            first,
+            second_order=Estimate(first + half * self.curvature.value, half * self.curvature.error),
+            real=real,
+            worst_case=Estimate(worst, half * self.top.error * self.squared_norm),
+            rounding=_VALUE_ROUNDING * precision * max(abs(self.value), abs(real)),
+        )
