@@ -70,33 +70,43 @@ def likelihood_of(output: Tensor, hessian: LossHessian, place: int) -> Likelihoo
     if gradient is None or not gradient.requires_grad:
         return None  # a loss that is linear in z
 
-    def apply(direction: Tensor) -> Tensor:
-        weights: list[Tensor | None] = [None] * len(hessian.inputs)
-        weights[place] = direction.to(output)
-        found, _ = hessian.apply(weights[: hessian.outputs], weights[hessian.outputs :], is_block=False)
-        image = found[place]
-        return torch.zeros_like(direction) if image is None else image.double()
-
     draw = torch.Generator().manual_seed(0)
-    xi, eta = (torch.randn(output.shape, generator=draw, dtype=torch.float64).to(output.device) for _ in range(2))
-    image, other = apply(xi), apply(eta)
-    close = _ROUNDING * torch.finfo(output.dtype).eps
-    diagonal = apply(torch.ones_like(xi))
-    if not bool(image.any() or diagonal.any()):
+    directions = [torch.randn(output.shape, generator=draw, dtype=torch.float64).to(output.device) for _ in range(2)]
+    images = [_image(hessian, place, direction) for direction in directions]
+    pairs = list(zip(directions, images, strict=True))
+    epsilon = torch.finfo(output.dtype).eps
+    close = _ROUNDING * epsilon
+    diagonal = _image(hessian, place, torch.ones_like(directions[0]))
+    if not bool(images[0].any() or diagonal.any()):
         # Of sure predictions nothing is left but gradients that sum to zero over the classes; other losses are linear.
         return Likelihood("gaussian", -1, output, diagonal) if _sums_to_zero(gradient, close) else None
-    if _is_close(diagonal * xi, image, close) and _is_close(diagonal * eta, other, close):
+    if all(_is_close(diagonal * direction, image, close) for direction, image in pairs):
         return Likelihood(_independent(output, diagonal, close), -1, output, diagonal)
+    found = _categorical(output, pairs, close)
+    if found is None and images[0].norm() <= _NOTHING * epsilon * directions[0].norm():
+        return Likelihood("gaussian", -1, output, diagonal)
+    return found
+
+
+def _image(hessian: LossHessian, place: int, direction: Tensor) -> Tensor:
+    """∇²ℓ by one output, along a direction, in float64."""
+    weights: list[Tensor | None] = [None] * len(hessian.inputs)
+    weights[place] = direction.to(hessian.inputs[place])
+    found, _ = hessian.apply(weights[: hessian.outputs], weights[hessian.outputs :], is_block=False)
+    image = found[place]
+    return torch.zeros_like(direction) if image is None else image.double()
+
+
+def _categorical(output: Tensor, pairs: Sequence[tuple[Tensor, Tensor]], close: float) -> Likelihood | None:
+    """The likelihood with w(diag p − ppᵀ) over the classes, which cross entropy wants last or second."""
     for dim in (-1, 1):
         if -output.ndim <= dim < output.ndim and output.shape[dim] > 1:
             p = torch.softmax(output.double(), dim)
-            centred, another = (p * (x - (p * x).sum(dim, keepdim=True)) for x in (xi, eta))
-            square = (centred**2).sum(dim, keepdim=True)
-            weights = (centred * image).sum(dim, keepdim=True) / square.clamp_min(torch.finfo(torch.float64).tiny)
-            if _is_close(weights * centred, image, close) and _is_close(weights * another, other, close):
+            shapes = [p * (x - (p * x).sum(dim, keepdim=True)) for x, _ in pairs]
+            square = (shapes[0] ** 2).sum(dim, keepdim=True).clamp_min(torch.finfo(torch.float64).tiny)
+            weights = (shapes[0] * pairs[0][1]).sum(dim, keepdim=True) / square
+            if all(_is_close(weights * shape, image, close) for shape, (_, image) in zip(shapes, pairs, strict=True)):
                 return Likelihood("categorical", dim, output, weights)
-    if image.norm() <= _NOTHING * torch.finfo(output.dtype).eps * xi.norm():
-        return Likelihood("gaussian", -1, output, diagonal)
     return None
 
 
