@@ -40,9 +40,9 @@ products are cheap. Failures are told in the peer's own words.
 A *fresh* product is the first at a point; a *further* one at the same point may use whatever the tool keeps. *First
 ever* includes what is done once for a model: theodolite checks its products against differences, and the peers do no
 such thing (curvlinops' check that the model is deterministic is off). A further Hessian product costs about 2
-gradients at least: each matrix product has two tangents (1.5 on M1, whose first layer has one). *By hand*: `torch.autograd.grad` on the kept graph, tensors instead of
-vectors, the run not protected. *Kernels switched by hand*: SDPA's math backend for M4, oneDNN off for M3, as users of
-the peers must; theodolite does so itself.
+gradients at least: each matrix product has two tangents (1.5 on M1, whose first layer has one). *By hand*:
+`torch.autograd.grad` on the kept graph, tensors instead of vectors, the run not protected. *Kernels switched by hand*:
+SDPA's math backend for M4, oneDNN off for M3, as users of the peers must; theodolite does so itself.
 
 *As it comes*: the defaults of that package. Times of eigenvalues, densities, traces and dense matrices include opening
 the operator, and theodolite's check. eigsh runs as it comes but for the tolerance, and is spared the vectors, which
