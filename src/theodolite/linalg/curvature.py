@@ -37,7 +37,7 @@ def hessian(objective: Objective, at: object = None, *, memory_limit: int = MEMO
         SettingError: If ``objective`` is none, or the limit is no number of bytes.
         ShapeError: If ``at`` has another shape.
 
-    Cost: nothing now; about 3 gradients for the first product, 1.5 to 2.6 for each further one.
+    Cost: nothing now; 2.8 to 4.1 gradients for the first product, 1.7 to 2.7 for each further one.
     Limits: where a net has kinks (ReLU, max pooling) it is the Hessian of the smooth piece around θ, which says nothing
     of the piece beside it. What the loss detaches or draws at random is held fixed.
 
@@ -84,7 +84,7 @@ def ggn(
             be split at the outputs, or is no likelihood that scores can be drawn from.
         ShapeError: If ``at`` has another shape.
 
-    Cost: nothing now; about 2 gradients for the first product, 1 to 1.5 for each further one.
+    Cost: nothing now; 2.4 to 3.6 gradients for the first product, 1.4 to 2.4 for each further one.
     Limits: the loss must be a function of the outputs of one module; of a loss that differentiates the model (as of
     physics-informed nets), only the Hessian is there. Negative curvature of the model is not seen at all.
     Source: Schraudolph 2002; Monte Carlo: Martens 2020, section 5.

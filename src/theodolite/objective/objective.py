@@ -330,7 +330,7 @@ class Objective:
 
         The first product of an objective is preceded by a check on a few examples, see ``product_check``.
 
-        Cost: about 3 gradients; for many vectors at one point use ``theodolite.hessian``, 1.5 to 2.6 each.
+        Cost: 2.8 to 4.1 gradients; for many vectors at one point use ``theodolite.hessian``, 1.7 to 2.7 each.
         Source: Pearlmutter 1994.
         """
         column = self.source.params.vector(vector, "vector").unsqueeze(1)

@@ -59,7 +59,7 @@ class HessianProducts:
     """Products of the Hessian at one fixed point with many vectors.
 
     The graph of the gradient of each batch is kept for the next vector as long as all graphs together fit the memory
-    limit, which makes a further product 1.5 to 2.6 gradients instead of 2.8 to 3.7; the rest is rebuilt for each block
+    limit, which makes a further product 1.7 to 2.7 gradients instead of 2.8 to 4.1; the rest is rebuilt for each block
     of vectors. Before the first product, double backward must agree with central differences of gradients on a few
     examples. If it does not, or if an operation has no second derivative, those differences take over, and ``method``,
     ``reason`` and ``relative_error`` say so.
