@@ -126,6 +126,19 @@ def test_of_many_that_start_at_once_each_gets_a_run_or_is_told(tmp_path):
     assert all(Run(path).series("loss").values.tolist() == [1.0] for path in runs)
 
 
+@pytest.mark.skipif(folder_module._fcntl is None, reason="no file locks here")
+def test_a_database_that_its_writer_has_only_begun_is_no_stranger(tmp_path):
+    with RunWriter(tmp_path / "first"):
+        (tmp_path / "second").mkdir()
+        os.link(tmp_path / "first" / "lock", tmp_path / "second" / "lock")  # held by a living process
+        (tmp_path / "second" / "run.db").write_bytes(b"half a header")
+        with pytest.raises(RunError, match="living process"):
+            RunWriter(tmp_path / "second")
+    with pytest.raises(RunError, match="is no run of theodolite"):
+        RunWriter(tmp_path / "second")
+    assert (tmp_path / "second" / "run.db").read_bytes() == b"half a header"
+
+
 def test_folders_of_others_are_not_touched(tmp_path):
     folder = tmp_path / "thesis"
     folder.mkdir()

@@ -94,12 +94,22 @@ def _check_place(folder: Path) -> None:
 def _checked_lock(folder: Path) -> FolderLock | None:
     """The lock on a folder that may hold a run; None if the folder was moved aside meanwhile."""
     try:
-        _check_content(folder)
+        if not (folder / LOCK).exists():
+            _check_unlocked(folder)
         return _acquire(folder / LOCK)
     except FileNotFoundError:
         if folder.exists():
             raise
         return None
+
+
+def _check_unlocked(folder: Path) -> None:
+    """Refuse the folder of others before a lock is put into it; a run that another writer begins meanwhile is none."""
+    try:
+        _check_content(folder)
+    except RunError:
+        if not (folder / LOCK).exists():
+            raise
 
 
 def _check_content(folder: Path) -> None:
@@ -130,6 +140,7 @@ def _acquire(file: Path) -> FolderLock | None:
                 "Close that writer (monitor.close()) or choose another path."
             )
         if _is_same(file, descriptor):
+            _check_content(file.parent)  # only now does nobody else write there
             lock = FolderLock(file, descriptor)
             descriptor = -1
             return lock
