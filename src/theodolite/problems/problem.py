@@ -93,6 +93,8 @@ class Problem:
         steps: How many steps a training has.
         floor: The lowest loss that can be reached, as in ``Training``.
         twin_of: The problem that this one is the clean twin of; "" if it is none.
+        family: The idea of its cause, which plant and twin share; its own name where none is given.
+        needs: Name of a data set that must be on the disk, as in ``datasets``; "" if none is needed.
     """
 
     name: str
@@ -103,9 +105,12 @@ class Problem:
     steps: int
     floor: float = 0.0
     twin_of: str = ""
+    family: str = ""
+    needs: str = ""
 
     def __post_init__(self) -> None:
-        """Refuse an obstacle that is not in the contract, and a twin that is ill."""
+        """Refuse an obstacle that is not in the contract, and a twin that is ill; name the family."""
+        object.__setattr__(self, "family", self.family or self.twin_of or self.name)
         if self.obstacle not in OBSTACLES:
             raise SettingError(f"obstacle must be one of {OBSTACLES}, got {self.obstacle!r}. Correct the spelling.")
         if self.twin and self.obstacle != "none":

@@ -181,7 +181,9 @@ class Pairing:
     plant: Recipe
     clean: Recipe
 
-    def problems(self, name: str, obstacle: str, *, title: str, truth: str, cure: str) -> tuple[Problem, Problem]:
+    def problems(
+        self, name: str, obstacle: str, *, title: str, truth: str, cure: str, family: str = "", needs: str = ""
+    ) -> tuple[Problem, Problem]:
         """Both as problems.
 
         Args:
@@ -190,13 +192,16 @@ class Pairing:
             title: What the planted problem is, in one line.
             truth: Which cause was planted, and what shows that it is the truth.
             cure: What the twin has instead.
+            family: As in ``Problem``; the planted problem's name by default.
+            needs: As in ``Problem``.
 
         Returns:
             The planted problem and its twin.
         """
         plant, clean = self.plant, self.clean
+        shared = {"family": family or name, "needs": needs}
         return (
-            Problem(name, obstacle, title, truth, plant.build, plant.steps, plant.floor),
+            Problem(name, obstacle, title, truth, plant.build, plant.steps, plant.floor, **shared),
             Problem(
                 f"{name}-twin",
                 "none",
@@ -206,5 +211,6 @@ class Pairing:
                 clean.steps,
                 clean.floor,
                 name,
+                **shared,
             ),
         )
