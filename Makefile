@@ -20,7 +20,7 @@ help:
 	@echo "make fix          what ruff can put in order by itself"
 	@echo "make docs         the documents as HTML, in docs/_build/html"
 	@echo "make bench        the benchmarks of the package alone"
-	@echo "make bench-peers  curvature beside other packages, in .venv-peers; about ten minutes"
+	@echo "make bench-peers  ours beside other packages, in .venv-peers; about 35 minutes"
 	@echo "make clean        away with everything that was built, the environment included"
 
 setup: $(STAMP)
@@ -55,7 +55,7 @@ fix: setup
 	$(BIN)/ruff format
 
 # Of the files beside it, curvature.py needs the peers, and models.py is a part of it.
-BENCHMARKS := $(filter-out benchmarks/curvature.py benchmarks/models.py,$(wildcard benchmarks/*.py))
+BENCHMARKS := $(filter-out benchmarks/curvature.py benchmarks/monitor.py benchmarks/models.py,$(wildcard benchmarks/*.py))
 
 bench: setup
 	@set -e; for file in $(BENCHMARKS); do echo "== $$file"; $(BIN)/python "$$file"; done
@@ -65,6 +65,7 @@ bench-peers:
 	$(PEERS)/bin/python -m pip install -q torch==2.13.0
 	$(PEERS)/bin/python -m pip install -q --no-deps -r benchmarks/peers.txt -e .
 	$(ONE_THREAD) KINETO_LOG_LEVEL=99 $(PEERS)/bin/python benchmarks/curvature.py
+	$(ONE_THREAD) $(PEERS)/bin/python benchmarks/monitor.py
 
 docs: setup
 	$(BIN)/python -m sphinx --fail-on-warning --keep-going -q -b html docs docs/_build/html

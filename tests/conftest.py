@@ -8,13 +8,17 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
+_BESIDE = ROOT.parent / "shared" / "data"
+
+if "THEODOLITE_DATA" not in os.environ and _BESIDE.is_dir():
+    os.environ["THEODOLITE_DATA"] = str(_BESIDE)  # before a test module asks at import which data there are
 
 
 @pytest.fixture(scope="session")
 def data_folder() -> Path:
     """The folder of real data sets (``mnist``, ``cifar10``, ...); the test is skipped where there is none."""
     named = os.environ.get("THEODOLITE_DATA")
-    folder = Path(named) if named else ROOT.parent / "shared" / "data"
+    folder = Path(named) if named else _BESIDE
     if not folder.is_dir():
         pytest.skip(f"no data at {folder}; set THEODOLITE_DATA to the folder that holds it")
     return folder

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         gradient_step,
         line,
         newton,
+        plane,
         taylor,
         taylor_order,
     )
@@ -70,6 +71,7 @@ _HOMES = {
     "largest_eigenvalues": "theodolite.linalg",
     "line": "theodolite.landscape",
     "newton": "theodolite.landscape",
+    "plane": "theodolite.landscape",
     "optimizer_metric": "theodolite.linalg",
     "preconditioned": "theodolite.linalg",
     "report": "theodolite.pages",
@@ -106,6 +108,7 @@ __all__ = [
     "line",
     "newton",
     "optimizer_metric",
+    "plane",
     "preconditioned",
     "report",
     "smallest_eigenvalues",

@@ -3,10 +3,11 @@
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from theodolite.diagnosis import Evidence, History
-from theodolite.records import Estimate, Remedy, Rescaled, Survey, WhatIf
+from theodolite.records import Continuation, Estimate, Ray, Remedy, Rescaled, Survey, Trail, Trials, WhatIf
 
 FACTORS = (0.1, 0.3, 1.0, 10.0, 100.0)
 
@@ -28,9 +29,14 @@ def moves(gradient: float, escape: float, kick: float = 0.0) -> tuple[WhatIf, ..
     return (*found, WhatIf("random kick", estimate(kick), 1.0))
 
 
-def remedy(name: str, gain: float, fallen: float = 0.0) -> Remedy:
+def remedy(name: str, gain: float, fallen: float = 0.05) -> Remedy:
     """A cure that was tried for a hundred steps."""
     return Remedy(name, estimate(gain), estimate(fallen), 100, 3)
+
+
+def line(name: str, *losses: float, cosine: float = 0.1) -> Ray:
+    """A ray with these losses at lengths 0, 1, 2, ..."""
+    return Ray(name, np.arange(float(len(losses))), np.array(losses), np.zeros(len(losses)), cosine)
 
 
 HEALTHY = Survey(
@@ -62,16 +68,51 @@ HEALTHY = Survey(
     dead_worst=0.05,
     dead_layer="2",
     blocked=0.0,
+    silent_rectifiers=0.0,
     revived=0.0,
+    gain_ratio=estimate(10.0, 1.0),
+    condition_number=estimate(300.0, 10.0),
+    sharpness=estimate(0.2, 0.01),
+    stable_sharpness=2.0,
+    rays=(line("outward", 0.5, 0.4, 3.0), line("growing weights", 0.5, 0.45, 9.0)),
 )
+
+
+def came(validation: tuple[float, ...] = (2.3, 0.8, 0.7, 0.7, 0.7), turn: float = 0.0) -> Trail:
+    """A way straight from the start, with the validation loss at its points and how far it has turned up."""
+    steps = np.linspace(0, 1000, len(validation)).astype(int)
+    apart = np.abs(steps[:, None] - steps[None, :]) / 100.0
+    losses = np.linspace(2.3, 0.5, len(validation))
+    held_out = np.array(validation)
+    errors, norms = np.zeros(len(validation)), np.full(len(validation), 10.0)
+    return Trail(steps, losses, errors, apart, norms, held_out, estimate(turn, 0.01), int(steps[held_out.argmin()]))
+
+
+def steady(spike: float = 1.0, steps: int = 60) -> Continuation:
+    """Plain steps whose gradient norms are alike but for one."""
+    norms = np.ones((3, steps))
+    norms[:, steps // 2] = spike
+    return Continuation(np.full((3, steps), 0.5), norms, np.ones((3, steps)))
+
+
+STEADY, WAY = steady(), came()
 
 
 @pytest.fixture
 def evidence() -> Any:
     """A maker of evidence: healthy survey and a stalled history, with changes to the survey by keyword."""
 
-    def make(*, fallen: float = 0.0, remedies: tuple[Remedy, ...] = (), **changes: Any) -> Evidence:
-        past = History(1000, start=estimate(2.3), later=estimate(0.5), fallen=estimate(fallen, 0.01))
-        return Evidence(past, replace(HEALTHY, **changes), remedies, 0.0)
+    def make(
+        *,
+        fallen: float = 0.0,
+        remedies: tuple[Remedy, ...] = (),
+        plain: Continuation = STEADY,
+        corrected: tuple[float, ...] = (0.45, 0.42),
+        trail: Trail = WAY,
+        **changes: Any,
+    ) -> Evidence:
+        past = History(1000, start=estimate(2.3), later=estimate(0.5), fallen=estimate(fallen, 0.01), spike=2.0)
+        trials = Trials(remedies or (remedy("step × 0.1", -0.01, fallen=0.05),), plain, np.array(corrected))
+        return Evidence(past, replace(HEALTHY, **changes), trials, trail=trail, is_validated=True)
 
     return make

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from tests.diagnosis.conftest import estimate, gains, moves, remedy
+from tests.diagnosis.conftest import came, estimate, gains, line, moves, remedy, steady
 from theodolite.diagnosis import Evidence, History, judge
 from theodolite.diagnosis.rules import RULES
-from theodolite.records import MISSING, OBSTACLES, Status, Survey, Verdict
+from theodolite.records import MISSING, OBSTACLES, Known, Status, Survey, Verdict
 
 AT_SADDLE = {"smallest": estimate(-1.0, 0.01), "what_ifs": moves(0.001, 0.2), "escape": 0.05, "grad_norm": 0.01}
 AT_MINIMUM = {"smallest": estimate(0.1, 0.01), "what_ifs": moves(0.0001, 0.0), "grad_norm": 1e-4}
@@ -24,6 +24,11 @@ PLANTED: dict[str, dict[str, Any]] = {
     "local_minimum": AT_MINIMUM,
     "plateau": {"flatness": 1e-4, "what_ifs": moves(0.0, 0.0), "smallest": estimate(0.0, 1e-6)},
     "dead_units": {"dead_worst": 0.9, "dead_fraction": 0.5, "blocked": 0.5},
+    "ill_conditioning": {"corrected": (0.3, 0.1, 0.02)},
+    "cliff": {"plain": steady(spike=40.0), "remedies": (remedy("clipping", 0.2), remedy("step × 0.1", 0.1))},
+    "no_minimum": {"rays": (line("growing weights", 0.02, 0.005, 0.0),), "loss": estimate(0.02, 0.001)},
+    "nonlocal_structure": {"known": (Known("points at random", estimate(0.4), 8.0, 0.05, 0.3, 0.0),)},
+    "overfitting": {"trail": came((2.3, 0.8, 0.6, 0.9, 1.2), turn=0.4)},
 }
 """What must change in healthy evidence for each obstacle to be there."""
 
@@ -32,7 +37,7 @@ PLANTED: dict[str, dict[str, Any]] = {
 def test_planted_evidence_is_present_and_named(obstacle: str, evidence: Any) -> None:
     """The rule sees its obstacle, and the judge names it first."""
     diagnosis = judge(evidence(**PLANTED[obstacle]))
-    assert diagnosis.findings[obstacle].verdict is Verdict.PRESENT
+    assert diagnosis.findings[obstacle].verdict is Verdict.PRESENT, diagnosis.findings[obstacle]
     assert diagnosis.obstacle == obstacle
     assert diagnosis.findings[obstacle].evidence
     assert max(diagnosis.probabilities, key=lambda name: diagnosis.probabilities[name]) == obstacle
@@ -50,7 +55,7 @@ def test_healthy_evidence_is_absent(obstacle: str, evidence: Any) -> None:
 @pytest.mark.parametrize("obstacle", OBSTACLES)
 def test_missing_evidence_is_undetermined(obstacle: str) -> None:
     """Nobody looked: no verdict, and the sentence that says what would settle it."""
-    finding = judge(Evidence(History(5), None, (), 0.0)).findings[obstacle]
+    finding = judge(Evidence(History(5))).findings[obstacle]
     assert finding.verdict is Verdict.UNDETERMINED
     assert finding.missing
 
@@ -58,7 +63,7 @@ def test_missing_evidence_is_undetermined(obstacle: str) -> None:
 @pytest.mark.parametrize("obstacle", [name for name in OBSTACLES if name != "none"])
 def test_an_empty_survey_is_undetermined(obstacle: str) -> None:
     """A survey that ran out of time before it measured anything denies nothing."""
-    diagnosis = judge(Evidence(History(1000, start=estimate(2.3), later=estimate(2.3)), Survey(1000), (), 0.0))
+    diagnosis = judge(Evidence(History(1000, start=estimate(2.3), later=estimate(2.3)), Survey(1000)))
     assert diagnosis.findings[obstacle].verdict is Verdict.UNDETERMINED
     assert diagnosis.obstacle == "undetermined"
 
@@ -86,13 +91,13 @@ def test_greater_effect_is_named_first(evidence: Any) -> None:
 def test_divergence_is_a_step_too_large() -> None:
     """A loss that grows step by step until it is not finite."""
     past = History(100, estimate(2.0), nonfinite=10, first_nonfinite=90, rise=1e6)
-    assert judge(Evidence(past, Survey(100, Status.NONFINITE), (), 0.0)).obstacle == "step_too_large"
+    assert judge(Evidence(past, Survey(100, Status.NONFINITE))).obstacle == "step_too_large"
 
 
 def test_a_sudden_nan_is_undetermined() -> None:
     """Without growth before it, nobody can say what made it."""
     past = History(100, estimate(2.0), nonfinite=10, first_nonfinite=90, rise=1.0)
-    diagnosis = judge(Evidence(past, Survey(100, Status.NONFINITE), (), 0.0))
+    diagnosis = judge(Evidence(past, Survey(100, Status.NONFINITE)))
     assert diagnosis.obstacle == "undetermined"
     assert diagnosis.findings["none"].verdict is Verdict.ABSENT
 

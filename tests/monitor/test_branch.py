@@ -117,3 +117,51 @@ def test_modules_that_the_loss_reaches_are_left_alone() -> None:
     assert not torch.equal(start, branch.params.point())
     assert all(torch.equal(before[key], value) for key, value in judge.state_dict().items())
     assert all(torch.equal(a, p.grad) for a, p in zip(grads, judge.parameters(), strict=True) if p.grad is not None)
+
+
+def test_gradients_are_clipped_as_loops_clip_them() -> None:
+    """The same steps as ``clip_grad_norm_`` before each, to rounding; norms are told as they were before."""
+    model, optimizer, items = training("sgd")
+    branch = Branch(model, optimizer, loss, [n for n, _ in model.named_parameters()], clip=0.05)
+    for item in items:
+        branch.step([item], seed=0)
+        optimizer.zero_grad()
+        loss(model, item.batch).backward()
+        norm = nn.utils.clip_grad_norm_(model.parameters(), 0.05)
+        optimizer.step()
+        assert branch.stride is not None
+        assert branch.stride.read()[1] == pytest.approx(float(norm), rel=1e-5)
+    here = torch.cat([p.detach().reshape(-1) for p in model.parameters()])
+    assert torch.allclose(branch.params.point(), here, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_each_step_is_reported(name: str, dtype: torch.dtype) -> None:
+    """Loss of its own batches before it, norm of their mean gradient, length of the move; LBFGS at its first look."""
+    model, _, items = training(name)
+    model.to(dtype)
+    optimizer = OPTIMIZERS[name](model)
+    items = [Repeat(item.batch.to(dtype), None, Precision()) for item in items]
+    branch = Branch(model, optimizer, loss, [n for n, _ in model.named_parameters()])
+    before = branch.params.point()
+    assert branch.stride is None
+    branch.step(items[:2], seed=0)
+    assert branch.stride is not None
+    told = branch.stride.read()
+    value = sum(loss(model, item.batch) for item in items[:2]) / 2
+    gradient = torch.cat([g.reshape(-1) for g in torch.autograd.grad(value, list(model.parameters()))])
+    moved = (branch.params.point().double() - before.double()).norm()
+    rtol = 2e-2 if dtype == torch.bfloat16 else 1e-4
+    assert told == pytest.approx((float(value.detach()), float(gradient.double().norm()), float(moved)), rel=rtol)
+
+
+def test_a_parameter_without_a_gradient_is_no_obstacle() -> None:
+    """Zero gradient norm, zero move; and a clipped branch stays finite."""
+    model = nn.Linear(2, 2)
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    branch = Branch(model, optimizer, lambda m, b: (0 * m(b)).sum(), ["weight", "bias"], clip=1.0)
+    branch.step([Repeat(torch.ones(1, 2), None, Precision())], seed=0)
+    assert branch.stride is not None
+    assert branch.stride.read() == (0.0, 0.0, 0.0)
+    assert bool(torch.isfinite(branch.params.point()).all())

@@ -143,7 +143,7 @@ def test_hostile_texts_do_not_run(browser, tmp_path):
         writer.result(type(line)(line.positions, line.losses, line.errors, hostile, hostile))
     file = report(tmp_path / "run", tmp_path / "page.html", diagnosis=synthetic.diagnosis(words=hostile))
     tab, faults = visit(browser, file)
-    assert tab.locator(".live").count() == 2
+    assert tab.locator(".live").count() == 3
     assert tab.evaluate("window.hacked") is None
     assert tab.locator("img").count() == 0
     assert faults == []

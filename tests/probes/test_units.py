@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from probes.again import Again
 from theodolite.objective import Objective
-from theodolite.probes.units import dead_units, layer_norms
+from theodolite.probes.units import dead_units, layer_norms, silent_rectifiers
 
 
 def killed(layer, count):
@@ -100,3 +100,21 @@ def test_no_hook_stays():
 def test_norms_are_those_of_numpy():
     parts = [torch.randn(3, 4), torch.randn(()), torch.zeros(2)]
     assert np.allclose(layer_norms(parts), [np.linalg.norm(part.numpy()) for part in parts], rtol=1e-6)
+
+
+def test_a_rectifier_in_the_loss_that_is_silent_on_every_example():
+    """One of two rectifiers is zero on both batches; the other one on the first batch only."""
+    model = nn.Linear(1, 1, bias=False)
+    with torch.no_grad():
+        model.weight.fill_(1.0)
+
+    def loss(net, batch):
+        return (torch.relu(net(batch)) + (net(batch) - 100.0).clamp_min(0.0)).mean()
+
+    batches = [torch.tensor([[-1.0]]), torch.tensor([[2.0]])]
+    objective = Objective(model, loss, batches)
+    assert silent_rectifiers(objective) == 0.5
+    assert silent_rectifiers(objective, torch.tensor([-1.0])) == 0.5
+    assert silent_rectifiers(objective, torch.tensor([0.0])) == 1.0
+    plain = Objective(model, lambda net, batch: net(batch).square().mean(), batches)
+    assert silent_rectifiers(plain) == 0.0

@@ -9,11 +9,19 @@ import torch
 
 from theodolite.errors import SettingError
 from theodolite.problems import PROBLEMS, Batches, Problem, problem, train
+from theodolite.problems.datasets import is_there
 from theodolite.problems.demo import DEFAULT, DEMOS, demo
 from theodolite.records.obstacles import OBSTACLES
 
 DEMO_PROBLEMS = tuple({ill.name: ill for shown in DEMOS for ill in (shown.ill, shown.clean)}.values())
-ALL = [pytest.param(ill, id=ill.name) for ill in (*PROBLEMS, *DEMO_PROBLEMS)]
+ALL = [
+    pytest.param(
+        ill,
+        id=ill.name,
+        marks=pytest.mark.skipif(bool(ill.needs) and not is_there(ill.needs), reason=f"no {ill.needs}"),
+    )
+    for ill in dict.fromkeys((*PROBLEMS, *DEMO_PROBLEMS))
+]
 
 
 def parameters(training):
@@ -29,14 +37,16 @@ def test_names_are_unique_and_found():
 def test_every_planted_problem_has_one_twin():
     planted = {ill.name for ill in PROBLEMS if ill.obstacle != "none"}
     assert Counter(ill.twin_of for ill in PROBLEMS if ill.twin) == Counter(planted)
-    assert {ill.obstacle for ill in PROBLEMS} < set(OBSTACLES)
+    assert {ill.obstacle for ill in PROBLEMS} == set(OBSTACLES)
 
 
 @pytest.mark.parametrize("ill", PROBLEMS, ids=lambda ill: ill.name)
 def test_a_twin_has_the_steps_and_the_floor_of_its_problem(ill):
     if ill.twin:
         planted = problem(ill.twin_of)
-        assert (ill.steps, ill.floor, ill.obstacle) == (planted.steps, planted.floor, "none")
+        assert (ill.steps, ill.obstacle, ill.family) == (planted.steps, "none", planted.family)
+        # What makes a minimum, or a loss that new data share, also makes it lie elsewhere.
+        assert ill.floor == planted.floor or planted.obstacle in ("no_minimum", "overfitting")
 
 
 @pytest.mark.parametrize("ill", ALL)
@@ -117,8 +127,8 @@ def test_there_is_a_demo_of_each_obstacle_that_is_planted():
 
 
 def test_an_unknown_demo_is_refused():
-    with pytest.raises(SettingError, match="got 'cliff'. One of none"):
-        demo("cliff")
+    with pytest.raises(SettingError, match="got 'boogeyman'. One of none"):
+        demo("boogeyman")
 
 
 @pytest.mark.slow
@@ -130,5 +140,5 @@ def test_a_demo_is_held_by_its_obstacle_and_its_twin_is_not(shown, surface, seed
         start = surface(training).value()
         train(training)
         ends.append((surface(training).value() - ill.floor) / (start - ill.floor))
-    assert ends[1] < 0.1
-    assert shown.obstacle == "none" or ends[0] > 0.2
+    assert ends[1] < 0.1 or shown.obstacle == "overfitting"
+    assert ends[0] > 0.2 or shown.obstacle in ("none", "no_minimum", "overfitting", "ill_conditioning")

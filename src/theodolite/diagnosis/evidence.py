@@ -1,15 +1,18 @@
 """What does the record of a run say: how its loss fell, and what the survey found."""
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from jaxtyping import Float
 
-from theodolite.records import MISSING, Estimate, Line, Remedy, Run, Series, Status, Survey, Trials
+from theodolite.records import MISSING, Estimate, Line, Remedy, Run, Series, Status, Survey, Trail, Trials
 
-_BLOCKS = 12
+_BLOCKS, _FEWEST_BLOCKS = 12, 6
 """The trend comes from so many blocks: successive losses of one run are not independent, blocks nearly are."""
+
+_AROUND = 9
+"""A single gradient is held against so many before it and as many after."""
 
 AT_FLOOR, NEAR_FLOOR = 0.01, 0.03
 """A loss is at its floor when a hundredth of its first excess is left, and may be there when three are."""
@@ -33,6 +36,9 @@ class History:
         nonfinite: How many recorded losses are not finite.
         first_nonfinite: The first such step; 0 if none.
         rise: Least of the last three losses before that step, over the median before: how far it had grown.
+        spike: As ``spike`` of the gradient norms recorded over the second half.
+        least: Least recorded loss.
+        least_at: The step of that.
     """
 
     steps: int
@@ -43,6 +49,9 @@ class History:
     nonfinite: int = 0
     first_nonfinite: int = 0
     rise: float = math.nan
+    spike: float = math.nan
+    least: float = math.nan
+    least_at: int = 0
 
 
 @dataclass(frozen=True)
@@ -52,14 +61,31 @@ class Evidence:
     Attributes:
         history: How the training loss went.
         survey: What was found at the end; None if nobody looked.
-        remedies: The cures that were tried.
+        trials: The cures that were tried.
         floor: The least value that the loss can have, as far as known.
+        trail: Points that the run came through; None if none were kept.
+        is_validated: Whether the run has validation data.
     """
 
     history: History
-    survey: Survey | None
-    remedies: tuple[Remedy, ...]
-    floor: float
+    survey: Survey | None = None
+    trials: Trials = field(default_factory=Trials)
+    floor: float = 0.0
+    trail: Trail | None = None
+    is_validated: bool = False
+
+    @property
+    def remedies(self) -> tuple[Remedy, ...]:
+        """The cures that were tried, best first."""
+        return self.trials.remedies
+
+    @property
+    def corrected(self) -> float:
+        """Share of the excess that the curvature-corrected steps took together; NaN if none was tried."""
+        heights = self.trials.corrected[np.isfinite(self.trials.corrected)]
+        if not heights.size or self.survey is None or not self.excess > 0:
+            return math.nan
+        return (self.survey.loss.value - float(heights[-1])) / self.excess
 
     @property
     def excess(self) -> float:
@@ -75,10 +101,21 @@ class Evidence:
         quarter, decides within two of its errors.
         """
         least = max(0.0, AT_FLOOR * self.initial_excess)
+        if self.is_thrown:
+            return False
         if self.excess <= least or not self.excess <= NEAR_FLOOR * self.initial_excess:
             return self.excess <= least
         losses = [self.history.later] + ([self.survey.loss] if self.survey is not None else [])
         return any(loss.value - 2 * loss.error - self.floor <= least for loss in losses)
+
+    @property
+    def is_thrown(self) -> bool:
+        """Whether the loss of plain steps from here is on average far above that of here: it was low by accident."""
+        losses = self.trials.plain.losses
+        later = losses[:, losses.shape[1] // 2 :]
+        if not later.size:
+            return False
+        return bool(later.mean() - self.floor > max(2 * self.excess, NEAR_FLOOR * self.initial_excess))
 
     @property
     def is_above_start(self) -> bool:
@@ -97,9 +134,10 @@ class Evidence:
     @property
     def projected(self) -> Estimate:
         """Share of the excess that plain steps on a branch would gain while the age of the run doubles."""
-        if not self.remedies or not self.remedies[0].baseline.is_finite:
+        steps = self.trials.plain.steps
+        if not self.remedies or not self.remedies[0].baseline.is_finite or not steps:
             return MISSING
-        share, steps = self.share(self.remedies[0].baseline), self.remedies[0].steps
+        share = self.share(self.remedies[0].baseline)
         factor = self.history.steps / steps
         return Estimate(share.value * factor, share.error * factor, share.count)
 
@@ -113,9 +151,19 @@ class Evidence:
         scale = self.excess
         return Estimate(gain.value / scale, gain.error / scale, gain.count) if scale > 0 else MISSING
 
+    def cured(self, remedy: Remedy) -> Estimate:
+        """What a cure gains, as a share of the excess: at the end of its branch or on average, whichever is surer."""
+        return max((self.share(gain) for gain in (remedy.gain, remedy.average)), key=sure_gain)
+
     def remedy(self, name: str) -> Remedy | None:
         """One of the tried cures."""
         return next((remedy for remedy in self.remedies if remedy.name == name), None)
+
+
+def sure_gain(gain: Estimate) -> float:
+    """A gain less two of its errors, to choose by; least where either is unknown."""
+    sure = gain.value - 2 * gain.error
+    return sure if math.isfinite(sure) else -math.inf
 
 
 def gather(run: Run) -> Evidence:
@@ -131,8 +179,7 @@ def gather(run: Run) -> Evidence:
         RunError: If the run cannot be read.
     """
     floor = float(run.metadata.get("floor") or 0.0)
-    trials: Trials | None = run.result("Trials")
-    remedies = trials.remedies if trials is not None else ()
+    trials: Trials = run.result("Trials") or Trials()
     past = history(run.series("loss"), run.num_steps, floor)
     path: Line | None = run.result("Line")
     if path is not None and (path.positions == 0).any():
@@ -140,7 +187,19 @@ def gather(run: Run) -> Evidence:
         error = float(path.errors[at])
         start = Estimate(float(path.losses[at]), error if math.isfinite(error) else 0.0)
         past = replace(past, start=start) if start.is_finite else past
-    return Evidence(past, run.result("Survey"), remedies, floor)
+    came: Trail | None = run.result("Trail")
+    if came is not None:
+        past = _seen_on_trail(past, came, floor)
+    norms = run.series("grad_norm")
+    past = replace(past, spike=spike(norms.values[norms.steps > run.num_steps // 2]))
+    is_validated = bool(run.metadata.get("validated"))
+    return Evidence(past, run.result("Survey"), trials, floor, came, is_validated)
+
+
+def _seen_on_trail(past: History, came: Trail, floor: float) -> History:
+    """The trend of J of the held examples in place of that of mini-batch losses: it has no scatter of batches."""
+    fallen = _fallen(came.steps.astype(np.float64), came.losses - floor)
+    return replace(past, fallen=fallen) if fallen.is_finite else past
 
 
 def history(losses: Series, steps: int, floor: float) -> History:
@@ -163,6 +222,8 @@ def history(losses: Series, steps: int, floor: float) -> History:
     if values.size == 0:
         return seen
     start = Estimate.mean_of(values[: max(1, values.size // 100)])
+    lowest = int(values.argmin())
+    seen = replace(seen, least=float(values[lowest]), least_at=int(at[lowest]))
     if values.size < FEWEST_LOSSES:
         return replace(seen, start=start)
     earlier = Estimate.mean_of(values[(at > 0.25 * at[-1]) & (at <= 0.5 * at[-1])])
@@ -180,9 +241,10 @@ def _fallen(steps: Float[np.ndarray, "points"], excess: Float[np.ndarray, "point
         The share; missing if there are too few losses for the blocks, or their mean is not above the floor.
     """
     old = steps > steps[-1] / 4
-    if old.sum() < _BLOCKS:
+    count = min(_BLOCKS, int(old.sum()))
+    if count < _FEWEST_BLOCKS:
         return MISSING
-    blocks = zip(np.array_split(steps[old], _BLOCKS), np.array_split(excess[old], _BLOCKS), strict=True)
+    blocks = zip(np.array_split(steps[old], count), np.array_split(excess[old], count), strict=True)
     means = [(float(np.log(at).mean()), float(heights.mean())) for at, heights in blocks]
     x, y = np.array(means).T
     x = x - x.mean()
@@ -207,6 +269,29 @@ def _line(x: Float[np.ndarray, "blocks"], y: Float[np.ndarray, "blocks"]) -> tup
     slope = float(x @ y / (x @ x))
     residual = y - y.mean() - slope * x
     return slope, math.sqrt(float(residual @ residual) / (len(y) - 2) / float(x @ x))
+
+
+def spike(norms: Float[np.ndarray, "steps"]) -> float:
+    """How far single gradients stand out: the greatest ratio of a norm to the median of those around it.
+
+    Args:
+        norms: Norms in order; those that are not finite are left out.
+
+    Returns:
+        The ratio, over windows of nine before and nine after; NaN with fewer than nine norms, or where a median is 0.
+    """
+    seen = norms[np.isfinite(norms)]
+    if seen.size < _AROUND:
+        return math.nan
+    padded = np.pad(seen, _AROUND, mode="reflect" if seen.size > _AROUND else "edge")
+    medians = np.median(np.lib.stride_tricks.sliding_window_view(padded, 2 * _AROUND + 1), axis=1)
+    return float((seen / medians).max()) if (medians > 0).all() else math.nan
+
+
+def greatest_spike(evidence: Evidence) -> float:
+    """The greatest spike among the recorded gradients and those of the plain branches; NaN if none can be told."""
+    rows = [evidence.history.spike, *(spike(row) for row in evidence.trials.plain.grad_norms)]
+    return max((value for value in rows if math.isfinite(value)), default=math.nan)
 
 
 def _rise(before: Float[np.ndarray, "points"]) -> float:

@@ -1,16 +1,21 @@
 """Which obstacle is it? All rules are heard; the one whose removal would gain most is named."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 from theodolite.diagnosis.evidence import Evidence, gather
 from theodolite.diagnosis.rules import RULES
+from theodolite.diagnosis.timeline import timeline
 from theodolite.diagnosis.words import summary
 from theodolite.records import OBSTACLES, UNDETERMINED, Diagnosis, Finding, Findings, Remedy, Run, Verdict
 
 _SCORES = {Verdict.PRESENT: 1.0, Verdict.UNDETERMINED: 0.1, Verdict.ABSENT: 0.01}
 _NAMED = 4.0
 """Weights from verdicts to probabilities: not calibrated, and said to be so."""
+
+_BEFORE_NONE = ("overfitting", "no_minimum")
+"""Obstacles of runs whose loss falls, the graver first: not the loss is at fault, but what it is taken for."""
 
 _TIES = ("step_too_large", "dead_units", "saddle_point", "gradient_noise", "step_too_small", "plateau", "local_minimum")
 """Where effects are equal or unknown, the more specific obstacle goes first."""
@@ -31,7 +36,8 @@ def diagnose(run: Run | str | Path) -> Diagnosis:
     Cost: reads the series once; no model is run.
     """
     opened = run if isinstance(run, Run) else Run(run)
-    return judge(gather(opened), run=str(opened.path))
+    judged = judge(gather(opened), run=str(opened.path))
+    return replace(judged, timeline=timeline(opened, judged.obstacle))
 
 
 def judge(evidence: Evidence, *, run: str = "") -> Diagnosis:
@@ -44,10 +50,13 @@ def judge(evidence: Evidence, *, run: str = "") -> Diagnosis:
     Returns:
         The diagnosis.
     """
-    findings = Findings(tuple(_hear(name, evidence) for name in OBSTACLES))
+    findings = Findings(tuple(RULES[name](evidence) for name in OBSTACLES))
     present = [finding for finding in findings if finding.verdict is Verdict.PRESENT and finding.obstacle != "none"]
     ranked = sorted(present, key=_rank)
-    if findings["none"].verdict is Verdict.PRESENT:
+    before = next((name for name in _BEFORE_NONE if findings[name].verdict is Verdict.PRESENT), "")
+    if before:
+        obstacle, secondary = before, [finding for finding in ranked if finding.obstacle != before]
+    elif findings["none"].verdict is Verdict.PRESENT:
         obstacle, secondary = "none", ranked
     elif ranked and (findings["none"].verdict is Verdict.ABSENT or _is_told_by_survey(ranked[0])):
         obstacle, secondary = ranked[0].obstacle, ranked[1:]
@@ -67,13 +76,6 @@ def judge(evidence: Evidence, *, run: str = "") -> Diagnosis:
         run=run,
         notes=survey.notes if survey is not None else ("no survey was made: judged from the series alone",),
     )
-
-
-def _hear(name: str, evidence: Evidence) -> Finding:
-    """The finding of a rule; undetermined for an obstacle that has no rule yet."""
-    if name in RULES:
-        return RULES[name](evidence)
-    return Finding(name, Verdict.UNDETERMINED, missing="a rule for this obstacle: it is not judged yet")
 
 
 def _rank(finding: Finding) -> tuple[float, int]:

@@ -2,6 +2,7 @@
 
 from theodolite.landscape.critical_points import classify
 from theodolite.landscape.lines import line
+from theodolite.landscape.planes import plane
 from theodolite.landscape.searches import find_critical_point, newton
 from theodolite.landscape.series import taylor, taylor_order
 from theodolite.landscape.steps import directional_curvature, gradient_step
@@ -13,6 +14,7 @@ __all__ = [
     "gradient_step",
     "line",
     "newton",
+    "plane",
     "taylor",
     "taylor_order",
 ]

@@ -68,6 +68,7 @@ class Attempts:
         detail: dict[str, Any] = {"probe": name, "type": type(error).__name__, "message": str(error)[:500]}
         if count >= _MAX_FAILURES:
             detail["given_up"] = True
+            self._schedule.leave_out(name)
         self._tell("probe_failed", detail)
         if count == 1:
             _LOG.warning("measurement %r failed and training goes on: %s: %s", name, type(error).__name__, error)

@@ -1,69 +1,149 @@
-"""What is measured at the end of a run: the survey, remedies on branches, the line from start to end."""
+"""What is measured at the end of a run: the survey, remedies on branches, the way the run came and what lies around."""
 
+import copy
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
+from jaxtyping import Float
 from torch import Tensor
 
 from theodolite.landscape import line
+from theodolite.monitor.further import far_off
+from theodolite.monitor.ground import Clock, Ground, split_sample
+from theodolite.monitor.habits import Habits
 from theodolite.monitor.observer import Observer
 from theodolite.monitor.remedies import try_remedies
-from theodolite.monitor.survey import COST, Clock, Ground, Surveyed, split_sample, survey
+from theodolite.monitor.survey import COST, Surveyed, survey
 from theodolite.monitor.tape import Repeat
-from theodolite.records import Line, Survey, Trials
+from theodolite.monitor.trail import Buffers, trail
+from theodolite.monitor.views import views
+from theodolite.objective import Objective
+from theodolite.objective.data import batches_of
+from theodolite.records import Run, Status, Survey, Trail
 
-_SURVEY_SHARE, _REMEDY_SHARE = 0.5, 0.35
+_SURVEY_SHARE, _REMEDY_SHARE = 0.4, 0.45
 
 _FEWEST_POINTS, _MOST_POINTS = 9, 33
 _FEWEST_BATCHES = 8
 """Four batches propose and four judge: fewer would leave no error to speak of."""
 
+_BLOWN_UP = 0.5
+"""A loss that stands half its size above that of the start is on its way to infinity, where a run ended there."""
 
-def deep_look(observer: Observer, seconds: float) -> Iterator[Any]:
+_VALIDATION_GROUPS = 16
+"""The error of a validation loss comes from so many groups of its examples."""
+
+
+@dataclass
+class Looked:
+    """What was found.
+
+    Attributes:
+        survey: The survey.
+        records: All that is to be kept, in order; the survey comes last.
+        ground: Where the look was made; None if nothing could be measured.
+        escape: The move along the most negative curvature, if there is any.
+    """
+
+    survey: Survey
+    records: list[Any] = field(default_factory=list)
+    ground: Ground | None = None
+    escape: Float[Tensor, "params"] | None = None
+
+
+def deep_look(observer: Observer, run: Run, seconds: float) -> Looked:
     """Survey the point that a run has reached, try remedies there, and draw the line from its start.
+
+    Where the run has ended in numbers that are not finite, the point is the last finite one that was kept.
 
     Args:
         observer: The watched run, between two batches.
+        run: Its record so far.
         seconds: About how long all may take. The sample, and the number of products and steps, are cut to fit.
 
-    Yields:
-        ``Trials``, a ``Line`` and a ``Survey``; a part that fails is left out and told in the survey's notes.
+    Returns:
+        A ``Trail``, ``Trials``, a ``Line`` and a ``Survey``; a part that fails is left out and told in the survey's
+        notes.
     """
     deadline = time.perf_counter() + seconds
     clock = Clock(deadline - (1 - _SURVEY_SHARE) * seconds)
     if not observer.held.sample:
-        yield Survey(observer.step, notes=("no batch has passed yet: nothing could be measured",))
-        return
-    found, trials, path = Surveyed(Survey(observer.step)), Trials(), None
+        nothing = Survey(observer.step, notes=("no batch has passed yet: nothing could be measured",))
+        return Looked(nothing, [nothing])
+    looked = Looked(Survey(observer.step))
     with clock.part("the survey"):
-        ground = _ground(observer, clock, _SURVEY_SHARE * seconds)
-        found = survey(ground)
-        with clock.part("remedies"):
-            trials = try_remedies(ground, found, _REMEDY_SHARE * seconds)
-        if observer.start_point is not None and observer.step > 0:
-            with clock.part("the line from start to end"):
-                path = _path(ground, observer.start_point, deadline)
-    yield trials
-    if path is not None:
-        yield path
-    yield replace(found.record, notes=tuple(clock.notes))
+        looked.ground = _ground(observer, clock, _SURVEY_SHARE * seconds, Habits.of(run))
+        _look(observer, looked.ground, looked, run.series("grad_norm").values, deadline=deadline)
+    looked.survey = replace(looked.survey, notes=tuple(clock.notes))
+    looked.records.append(looked.survey)
+    return looked
 
 
-def _path(ground: Ground, start: Tensor, deadline: float) -> Line:
+def pictured(looked: Looked, obstacle: str, seconds: float) -> Iterator[Any]:
+    """What the picture of an obstacle needs beside what was found.
+
+    Args:
+        looked: What was found.
+        obstacle: The obstacle that it was taken for.
+        seconds: About how long measuring may take.
+
+    Yields:
+        Planes, lines and layers; none where nothing could be measured.
+    """
+    if looked.ground is not None:
+        yield from views(looked.ground, Surveyed(looked.survey, looked.escape), obstacle, seconds)
+
+
+def _look(observer: Observer, ground: Ground, looked: Looked, norms: np.ndarray, *, deadline: float) -> None:
+    """All parts of the look, in the order in which one needs the other."""
+    clock, came = ground.clock, None
+    with clock.part("the way that the run came"):
+        came = _came(observer, ground)
+        looked.records += [came] if came is not None else []
+    found = survey(ground)
+    looked.escape = found.escape
+    looked.survey = replace(found.record, status=Status.NONFINITE) if ground.is_past else found.record
+    with clock.part("what lies further off"):
+        looked.survey = replace(looked.survey, **far_off(ground, came))
+    with clock.part("remedies"):
+        seconds = max(_REMEDY_SHARE * ground.seconds / _SURVEY_SHARE, 0.9 * (deadline - time.perf_counter()))
+        looked.records.append(try_remedies(ground, found, seconds, grad_norms=norms))
+    if ground.start is not None and ground.step > 0:
+        with clock.part("the line from start to end"):
+            looked.records.append(_path(ground, ground.start, deadline))
+
+
+def _path(ground: Ground, start: Tensor, deadline: float) -> Any:
     """The line from the start of the run, with as many points as the time allows."""
     started = time.perf_counter()
-    ground.split.whole.value()
+    ground.split.whole.value(ground.theta)
     left = (deadline - started) / max(time.perf_counter() - started, 1e-9)
     return line(ground.split.whole, start, ground.theta, points=int(min(_MOST_POINTS, max(_FEWEST_POINTS, left))))
 
 
-def _ground(observer: Observer, clock: Clock, seconds: float) -> Ground:
+def _came(observer: Observer, ground: Ground) -> Trail | None:
+    """What stands at the points that the run came through."""
+    if observer.validation is None:
+        return trail(observer.points, ground.split.whole, ground.theta, ground.step)
+    model = copy.deepcopy(ground.bench.model)  # its buffers are set to what they were at each point
+    bench = replace(ground.bench, model=model.eval())
+    batches = bench.grouped(list(batches_of(observer.validation)()), ground.precision, groups=_VALIDATION_GROUPS)
+    check = bench.checked(batches, lambda: ground.precision)
+    return trail(
+        observer.points, ground.split.whole, ground.theta, ground.step, validation=check, buffers=Buffers(model)
+    )
+
+
+def _ground(observer: Observer, clock: Clock, seconds: float, habits: Habits) -> Ground:
     """Where the run stands, with as many of the held examples as the time allows."""
-    sample, whole = observer.held.sample, observer.held.is_whole
     precision, bench = observer.tape.precision, observer.bench
+    sample, whole = observer.held.sample, observer.held.is_whole
+    if _are_alike(bench.objective(sample, precision), observer.start_point):
+        sample, whole = sample[:1], True
     split = split_sample(bench, sample, precision, is_whole=whole)
     split.first.gradient()  # the first one is slower
     started = time.perf_counter()
@@ -74,7 +154,7 @@ def _ground(observer: Observer, clock: Clock, seconds: float) -> Ground:
         clock.notes.append(f"{kept} of {len(sample)} held batches were used: more would have taken too long")
         split = split_sample(bench, sample[:kept], precision, is_whole=False)
         share *= len(sample) / kept
-    return Ground(
+    ground = Ground(
         bench=bench,
         optimizer=observer.optimizer,
         theta=bench.params.point(),
@@ -83,5 +163,45 @@ def _ground(observer: Observer, clock: Clock, seconds: float) -> Ground:
         batches=tuple(Repeat(batch, None, precision) for batch in sample),
         precision=precision,
         clock=clock,
+        seconds=seconds,
         effort=min(1.0, share),
+        floor=observer.floor,
+        start=None if observer.start_point is None else observer.start_point.to(bench.params.device),
+        points=observer.points,
+        clip=habits.clip,
+        rate=habits.rate,
     )
+    return ground if math.isfinite(split.whole.value(ground.theta)) else _last_finite(ground)
+
+
+def _are_alike(objective: Objective, start: Tensor | None) -> bool:
+    """Whether all batches have exactly the same loss, here and at the start of the run: one then stands for all.
+
+    A function of the parameters alone is trained on batches that do not matter.
+
+    Args:
+        objective: J over the held batches.
+        start: θ at the start.
+
+    Returns:
+        The answer; False where the start is not known.
+    """
+    if start is None:
+        return False
+    places = (None, start.to(objective.device))
+    losses = [objective.batch_values(at)[1] for at in places]
+    return all(len(values) > 1 and bool((values == values[0]).all()) for values in losses)
+
+
+def _last_finite(ground: Ground) -> Ground:
+    """The last point that was kept before J blew up, with a loss not far above the first; else the present one."""
+    kept = ground.points
+    places = list(zip(kept.steps, kept.thetas, strict=True)) if kept is not None else []
+    first = ground.split.whole.value(places[0][1].to(ground.theta)) if places else math.nan
+    for step, theta in reversed(places):
+        place = theta.to(ground.theta)
+        loss = ground.split.whole.value(place)
+        if loss <= first + _BLOWN_UP * abs(first):
+            ground.clock.notes.append(f"the run has ended in numbers that are not finite: surveyed at step {step}")
+            return replace(ground, theta=place, step=step, is_past=True)
+    return ground

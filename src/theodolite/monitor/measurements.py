@@ -1,6 +1,7 @@
 """Which measurements are made of a step, what do they need, and what do they record?"""
 
-from collections.abc import Callable, Iterator, Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -17,7 +18,7 @@ from theodolite.objective.sources import LossFunction
 from theodolite.probes.look import look
 from theodolite.probes.noise import noise_scale
 from theodolite.probes.progress import progress
-from theodolite.probes.samples import kept
+from theodolite.probes.samples import kept, regrouped
 from theodolite.probes.units import dead_units, layer_norms
 from theodolite.records import Status
 
@@ -30,12 +31,15 @@ SHARES: Mapping[str, tuple[float, float]] = {
     "skips": (0.05, 0.10),
     "look": (0.10, 1.6),
     "progress": (0.25, 18.0),
-    "layers": (0.05, 5.0),
-    "curvature": (0.10, 150.0),
+    "layers": (0.05, 17.0),
+    "curvature": (0.10, 300.0),
     "validation": (0.05, 10.0),
     "snapshot": (0.05, 10.0),
 }
 """Each measurement's share of the budget, and its price in steps before it is known."""
+
+_SAME_MEAN = 0.1
+"""Dropout masks differ from batch to batch; a loss that means something else by a batch differs by more."""
 
 NEEDS_BEFORE = frozenset(("norms", "look", "progress", "layers", "curvature"))
 """Measurements that need θ from before the step."""
@@ -80,6 +84,31 @@ class Bench:
     def objective(self, batches: list[Batch], precision: Precision) -> Objective:
         """J over batches, in the precision of the training."""
         return self.repeat(tuple(Repeat(batch, None, precision) for batch in batches))
+
+    def grouped(self, batches: Sequence[Batch], precision: Precision, *, groups: int | None = None) -> list[Batch]:
+        """The same examples in batches of a useful size, as ``regrouped``, where the loss takes them so.
+
+        A loss may read the first dimension of a batch as something else than examples: where it fails on the new
+        batches, or their mean is another one, batches stay as they are.
+
+        Args:
+            batches: Batches of the run.
+            precision: Autocast state of the run.
+            groups: As in ``regrouped``; None is its default.
+
+        Returns:
+            The batches.
+        """
+        merged = regrouped(batches, self.model) if groups is None else regrouped(batches, self.model, groups=groups)
+        if len(merged) == len(batches):
+            return merged
+        apart = self.objective(list(batches), precision).value()
+        try:
+            together = self.objective(merged, precision).value()
+        except (RuntimeError, ValueError, TypeError, IndexError):
+            return list(batches)
+        is_same = math.isclose(apart, together, rel_tol=_SAME_MEAN, abs_tol=1e-6) or not math.isfinite(apart)
+        return merged if is_same else list(batches)
 
     def checked(self, validation: object, precision: Callable[[], Precision]) -> Objective:
         """J over validation data in eval mode, in the precision that the training has by then."""

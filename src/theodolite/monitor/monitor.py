@@ -14,7 +14,7 @@ from torch import nn
 
 from theodolite.diagnosis import diagnose
 from theodolite.errors import RunError, SettingError
-from theodolite.monitor.deep import deep_look
+from theodolite.monitor.deep import deep_look, pictured
 from theodolite.monitor.facts import describe
 from theodolite.monitor.loop import Watched
 from theodolite.monitor.observer import Observer
@@ -24,6 +24,9 @@ from theodolite.objective import trainable
 from theodolite.objective.data import Batch, batches_of
 from theodolite.objective.sources import LossFunction, unwrapped
 from theodolite.records import Diagnosis, Run, RunWriter, Survey
+
+_LOOK_SHARE = 0.85
+"""Of the time for a diagnosis, what finding out takes; the rest is for the picture."""
 
 
 class Monitor:
@@ -153,15 +156,20 @@ class Monitor:
                 f"with diagnose(Run({str(self.run)!r}))."
             )
         self._observer.pause()
+        self._recorder.account(self._observer.step, self._observer.schedule.account, is_last=True)
+        self._writer.commit()
         with measuring():
-            records = list(deep_look(self._observer, seconds))
-        for record in records:
+            looked = deep_look(self._observer, Run(self.run), _LOOK_SHARE * seconds)
+        for record in looked.records:
             self._writer.result(record, self._observer.step)
             if isinstance(record, Survey) and self._observer.step > 0:
                 self._writer.scalars(self._observer.step, record.scalars())
         self._writer.commit()
         diagnosis = diagnose(Run(self.run))
         self._writer.result(diagnosis, self._observer.step)
+        with measuring():
+            for view in pictured(looked, diagnosis.obstacle, (1 - _LOOK_SHARE) * seconds):
+                self._writer.result(view, self._observer.step)
         self._writer.commit()
         return diagnosis
 

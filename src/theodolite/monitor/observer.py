@@ -32,13 +32,14 @@ from theodolite.monitor.measurements import (
 )
 from theodolite.monitor.recorder import Recorder
 from theodolite.monitor.replay import Reader
-from theodolite.monitor.schedule import Schedule, is_landmark
+from theodolite.monitor.schedule import Schedule
 from theodolite.monitor.tape import Precision, Tape
+from theodolite.monitor.trail import Points
 from theodolite.monitor.undisturbed import undisturbed
 from theodolite.objective import Objective, Params
 from theodolite.objective.data import Batch
 from theodolite.objective.sources import LossFunction, unwrapped
-from theodolite.probes.samples import kept, regrouped, weighted_mean
+from theodolite.probes.samples import kept, weighted_mean
 
 SNAPSHOT_BYTES = 64 * 2**20
 """Larger parameters are not stored: the disk would fill unasked."""
@@ -74,11 +75,15 @@ class Observer:
         self.held = Held(params.device, seed)
         self.step = 0
         self.start_point: Tensor | None = None
+        self.points = Points(params, self.bench.model)
+        self.validation, self.floor = validation, floor
         self.tape = Tape(model)
         self._reader = Reader(self.tape, quiet, self.bench.repeat)
         has_check = validation is not None
         self._check = self.bench.checked(validation, lambda: self.tape.precision) if has_check else None
-        self._params, self._floor = params, floor
+        if not has_check:
+            self.schedule.leave_out("validation")
+        self._params = params
         self._generator = torch.Generator(params.device).manual_seed(seed)
         self._reference: Objective | None = None
         self._making: Making | None = None
@@ -119,6 +124,10 @@ class Observer:
             return
         self._in_body = False
         making = self._making
+        if making is NOTHING_DUE and self._events:
+            self._making = None
+            self.schedule.earn(self._drawn_seconds + time.perf_counter() - self._body_started)
+            return
         if making is not None and making.due:
             self.attempts.wait()
         started, paid = time.perf_counter(), self.schedule.measuring
@@ -147,6 +156,7 @@ class Observer:
             self.tape.stop()
             self.tape.forget()
             self.recorder.flush()
+            self.recorder.account(self.step, self.schedule.account)
         except Exception as error:  # noqa: BLE001 - nothing of ours may end the user's loop
             self.attempts.failed("observer", error)
         self._bill(started, paid)
@@ -158,11 +168,12 @@ class Observer:
         for hook in self._hooks:
             hook.remove()
         self._snapshot()
+        self.recorder.account(self.step, self.schedule.account, is_last=True)
 
     def headline(self) -> str:
         """The last loss, what can be said of it so far, and the share of time that measuring took."""
         share = self.schedule.measuring / self.schedule.training if self.schedule.training else 0.0
-        seen = history(self.recorder.losses, self.step, self._floor)
+        seen = history(self.recorder.losses, self.step, self.floor)
         if seen.nonfinite:
             verdict = f"not finite at step {seen.first_nonfinite}"
         elif seen.fallen.is_above(0.0):
@@ -184,6 +195,8 @@ class Observer:
         if self.start_point is None:
             self.start_point = self._params.point().cpu()
             self._snapshot()
+        if self.step >= self.points.next:
+            self.points.pass_by(self.step)
         self.held.arrive(batch)
         making = self._making
         if making is None:
@@ -196,20 +209,18 @@ class Observer:
 
     def _begin(self) -> Making:
         """Begin a step: what is due for it?"""
-        due = {name for name in self.schedule.affordable() if not self.attempts.is_given_up(name)}
-        if is_landmark(self.step + 1):
-            due |= {name for name in ("loss", "norms") if not self.attempts.is_given_up(name)}
-        last = self._last_update
-        if last is not None and last[0] == self.step and not last[2] and self.schedule.is_in_credit("norms"):
-            due.add("norms")  # a cosine takes two updates in a row
-        if not due:
+        step, last = self.step + 1, self._last_update
+        lacks_second = last is not None and last[0] == self.step and not last[2]  # a cosine takes two updates in a row
+        if not lacks_second and self.schedule.is_idle(step):
             return NOTHING_DUE
-        if self.step >= self._next_snapshot and "snapshot" in due:
+        due = set(self.schedule.affordable()) | set(self.schedule.landmarks(step))
+        if lacks_second and self.schedule.is_in_credit("norms"):
+            due.add("norms")
+        due = {name for name in due if not self.attempts.is_given_up(name)}
+        if self.step >= self._next_snapshot and self.schedule.affords("snapshot"):
             self.attempts.make("snapshot", self._snapshot)
             self._next_snapshot = 2 ** self.step.bit_length()
         due -= {"skips", "snapshot"} if self.held.is_complete else {"skips", "snapshot", *NEEDS_REFERENCE}
-        if self._check is None:
-            due.discard("validation")
         if not due:
             return NOTHING_DUE
         return Making(frozenset(due), self._params.point() if due & NEEDS_BEFORE else None)
@@ -217,8 +228,9 @@ class Observer:
     def _before_step(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
         """The optimizer is about to step; without a closure, the forward pass lies behind us, θ is still its own."""
         making = self._making
-        has_closure = any(part is not None for part in (*args[1:], *kwargs.values()))  # the first is the optimizer
-        if not self._in_body or making is None or not making.due or self._is_read or has_closure:
+        if making is NOTHING_DUE or making is None or not self._in_body or self._is_read:
+            return
+        if any(part is not None for part in (*args[1:], *kwargs.values())):  # the first is the optimizer
             return
         started, paid = time.perf_counter(), self.schedule.measuring
         self._read(making, is_before_step=True)
@@ -230,7 +242,7 @@ class Observer:
         self.step += 1
         self._events += 1
         making = self._making
-        if not self._in_body or making is None or not making.due:
+        if making is NOTHING_DUE or making is None or not self._in_body:
             return
         started, paid = time.perf_counter(), self.schedule.measuring
         try:
@@ -262,7 +274,7 @@ class Observer:
     def _keep_open(self) -> None:
         """No step in this body: gradients are being accumulated, the step was skipped, or nothing happened."""
         making = self._making
-        if making is None or not (making.due or "skips" in self.schedule.affordable()):
+        if making is None or not (making.due or self.schedule.affords("skips")):
             return
         if self.attempts.make("skips", partial(_has_nonfinite_gradient, self._params)):
             self.tell("skipped_step", {"after": self.step, "reason": "a gradient is not finite"})
@@ -346,7 +358,7 @@ class Observer:
     def _reference_sample(self, precision: Precision) -> Objective | None:
         """The reference sample, formed as soon as it is complete."""
         if self._reference is None and self.held.reference:
-            batches = regrouped(self.held.reference, self.bench.model, groups=4)
+            batches = self.bench.grouped(self.held.reference, precision, groups=4)
             self._reference = self.bench.objective(batches, precision)
         return self._reference
 

@@ -54,6 +54,7 @@ class Recorder:
         self.last: dict[str, float] = {}
         self.step = self.doubted = 0
         self.has_stopped = False
+        self._told_at = -1
 
     @property
     def losses(self) -> Series:
@@ -113,6 +114,20 @@ class Recorder:
         self.step = max(self.step, step)
         self.has_stopped |= kind == "stop"
         self._written(self._writer.event, kind, step, detail)
+
+    def account(self, step: int, account: Callable[[], Mapping[str, Any]], *, is_last: bool = False) -> None:
+        """Write what measuring has cost as an event ``budget``: when the run has grown by half since, and at its end.
+
+        Rules that find a measurement missing learn from the last of these events why.
+
+        Args:
+            step: Steps so far.
+            account: What was spent, and what was never made.
+            is_last: Whether the run ends.
+        """
+        if step > self._told_at and (is_last or step >= 1.5 * self._told_at):
+            self._told_at = step
+            self.event("budget", step, account())
 
     def snapshot(self, step: int, arrays: Mapping[str, np.ndarray], dtype_names: Mapping[str, str]) -> None:
         """Store parameters."""

@@ -2,104 +2,216 @@
 
 import math
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from itertools import islice
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
-import torch
-from torch import Tensor
+import numpy as np
+from torch import nn
 
-from theodolite.monitor.branch import Branch
-from theodolite.monitor.survey import Ground, Surveyed
-from theodolite.records import Estimate, Remedy, Status, Trials
+from theodolite.monitor import cures
+from theodolite.monitor.corrected import corrected_path
+from theodolite.monitor.cures import LARGER_BATCH, PLAIN, Cure, LeftOut
+from theodolite.monitor.ground import REACH, Ground, usual_norm
+from theodolite.monitor.survey import Surveyed
+from theodolite.monitor.trials import SEEDS, Control, Pace, continued, controlled, failing_softly, pace_of, tried
+from theodolite.objective import Objective
+from theodolite.objective.sources import ModelSource
+from theodolite.records import Remedy, Status, Trials
 
-SEEDS = 3
-"""Orders of the batches that each cure is tried on: the least that gives an error worth the name."""
+_FEWEST_STEPS, _USEFUL_STEPS, _MOST_STEPS = 10, 12, 200
 
-_LARGER_BATCH = 8
-_FEWEST_STEPS, _MOST_STEPS = 10, 200
-_TIMED_STEPS = 4
+_CORRECTED, _ADAM, _FRESH = "curvature-corrected steps", "Adam", "fresh start"
+_BATCH = f"batch × {LARGER_BATCH}"
+
+_CORRECTED_SHARE = 0.25
+"""Share of the time for curvature-corrected steps: they take as much as they are given."""
+
+_FRESH_LENGTH = 3.0
+"""A fresh start is followed for at most so many times the steps of the other branches."""
+
+_PRICES = {_BATCH: float(LARGER_BATCH), _ADAM: 2.0, _FRESH: _FRESH_LENGTH}
+"""What dear cures cost, in plain branches; Adam's rate is chosen on three more orders."""
+
+_FRESH_ANYWAY = 0.5
+"""Where so large a share of the parameters has no gradient, a fresh start is more likely to help than Adam."""
+
+_CORRECTED_LEAST = 20.0
+"""Curvature-corrected steps take at least about so many evaluations of J: one space of 5 products, and its move."""
 
 
-@dataclass(frozen=True, eq=False)
-class _Cure:
-    """A change to a branch: what to do first, and how many batches a step takes."""
-
-    name: str
-    prepare: Callable[[Branch], None]
-    batches: int = 1
-
-
-def try_remedies(ground: Ground, surveyed: Surveyed, seconds: float) -> Trials:
+def try_remedies(
+    ground: Ground, surveyed: Surveyed, seconds: float, *, grad_norms: Sequence[float] | np.ndarray = ()
+) -> Trials:
     """Continue the run on branches under each cure, and plainly.
+
+    Plain and cured branches see the same batches under the same randomness, in several orders. What is likely to help,
+    by the survey, is tried first; what the time does not allow is left out and told.
 
     Args:
         ground: Where the run stands.
         surveyed: The survey there.
-        seconds: About how long the trials may take together; it sets their length.
+        seconds: How long the trials may take together; it sets their length and number.
+        grad_norms: Recorded gradient norms of the run: clipping is tried if they or those of the plain branches vary.
 
     Returns:
         The cures by their gain, best first; empty if the loss is not finite here.
 
-    Cost: (cures + 1) × seeds × steps training steps, and one look at the held examples for each branch.
+    Cost: ``seconds``, but at least a few steps.
     """
     if surveyed.record.status is Status.NONFINITE:
         return Trials()
-    cures = _cures(ground, surveyed)
-    steps = _affordable(ground, cures, seconds)
-    base = ground.split.whole.value(ground.theta)
-    plain = [_continued(ground, _Cure("plain", _nothing), steps, seed) for seed in range(SEEDS)]
-    fallen = Estimate.mean_of([base - loss for loss in plain])
-    remedies = []
-    for cure in cures:
-        losses = [_continued(ground, cure, steps, seed) for seed in range(SEEDS)]
-        gain = Estimate.mean_of([control - loss for control, loss in zip(plain, losses, strict=True)])
-        note = "" if gain.is_finite else "the loss is not finite on this branch or on the plain one"
-        remedies.append(Remedy(cure.name, gain, fallen, steps, SEEDS, note))
-    return Trials(tuple(sorted(remedies, key=lambda r: -r.gain.value if r.gain.is_finite else math.inf)))
+    deadline = time.perf_counter() + seconds
+    notes: list[str] = []
+    pace = pace_of(ground)
+    cheap = _cheap(ground, surveyed, notes)
+    dear = _dear(ground, surveyed, notes)
+    steps = _affordable(ground, pace, len(cheap), dear, seconds=deadline - time.perf_counter())
+    if pace.cost(pace.seeds * steps, pace.seeds) > deadline - time.perf_counter():
+        return Trials(notes=(*notes, f"no cure was tried: {steps} plain steps would take more than {seconds:.3g} s"))
+    control, plain = controlled(ground, pace, steps, deadline)
+    clip = cures.clipping(plain.grad_norms, ground.clip) or cures.clipping(grad_norms, ground.clip)
+    remedies = list(tried(control, [*([clip] if clip is not None else []), *cheap], notes))
+    path = np.zeros(0)
+    for index, name in enumerate(dear):
+        with failing_softly(name, notes):
+            if name == _CORRECTED:
+                found, path = _corrected(control, _spare(control, dear[index + 1 :]), notes)
+                remedies.extend(found)
+            else:
+                remedies.extend(_TRIERS[name](control, notes))
+    ordered = sorted(remedies, key=lambda r: math.inf if math.isnan(r.gain.value) else -r.gain.value)
+    return Trials(tuple(ordered), plain, path, tuple(notes))
 
 
-def _cures(ground: Ground, surveyed: Surveyed) -> Sequence[_Cure]:
-    """What is tried: steps of other lengths, a larger batch, and the way down that the survey has found."""
-    cures = [_Cure(f"step × {factor:g}", _scaling(factor)) for factor in (0.1, 0.3, 3.0, 10.0, 100.0)]
-    if len(ground.batches) > 1:
-        cures.append(_Cure(f"batch × {_LARGER_BATCH}", _nothing, _LARGER_BATCH))
-    if surveyed.escape is not None:
-        cures.append(_Cure("move along negative curvature", _moving(surveyed.escape)))
-    return cures
+def _cheap(ground: Ground, surveyed: Surveyed, notes: list[str]) -> list[Cure]:
+    """Cures that cost as much as going on plainly, with those that the survey or the inputs point to first."""
+    special: list[Cure] = []
+    makers: tuple[tuple[str, Callable[[], Cure | LeftOut | None]], ...] = (
+        ("move along negative curvature", lambda: cures.escape(surveyed)),
+        ("dead units re-initialised", lambda: cures.revived_units(ground)),
+        ("inputs normalised", lambda: cures.normalised_inputs(ground)),
+    )
+    for name, make in makers:
+        with failing_softly(name, notes):
+            cure = make()
+            if isinstance(cure, Cure):
+                special.append(cure)
+            elif cure is not None:
+                notes.append(str(cure))
+    faster = cures.momentum(ground.optimizer)
+    return [*special, *cures.scaled_steps(), *([faster] if faster is not None else [])]
 
 
-def _nothing(branch: Branch) -> None:
-    """The plain continuation."""
+def _dear(ground: Ground, surveyed: Surveyed, notes: list[str]) -> list[str]:
+    """Cures that cost more, the likeliest first."""
+    found = surveyed.record
+    is_noisy = not found.noise_share.value < 0.5  # unknown noise may be noise
+    first = [_BATCH, _CORRECTED] if is_noisy else [_CORRECTED, _BATCH]
+    is_stuck = found.blocked > _FRESH_ANYWAY or found.dead_worst > _FRESH_ANYWAY
+    names = [*first, *([_FRESH, _ADAM] if is_stuck else [_ADAM, _FRESH])]
+    if len(ground.batches) == 1:
+        names.remove(_BATCH)
+    if not cures.adam(ground):
+        names.remove(_ADAM)
+    can_restart = False
+    with failing_softly(_FRESH, notes):
+        fresh = cures.fresh_start(ground)
+        can_restart = isinstance(fresh, Cure)
+        notes += [str(fresh)] if isinstance(fresh, LeftOut) else []
+    if not can_restart:
+        names.remove(_FRESH)
+    return names
 
 
-def _scaling(factor: float) -> Callable[[Branch], None]:
-    return lambda branch: branch.scale_step(factor)
-
-
-def _moving(delta: Tensor) -> Callable[[Branch], None]:
-    return lambda branch: branch.move(delta)
-
-
-def _affordable(ground: Ground, cures: Sequence[_Cure], seconds: float) -> int:
-    """How many steps each branch may take."""
-    branch, order = ground.branch(), ground.order(0)
-    branch.step(list(islice(order, 1)), 0)
-    started = time.perf_counter()
-    for index in range(_TIMED_STEPS):
-        branch.step(list(islice(order, 1)), index)
-    each = (time.perf_counter() - started) / _TIMED_STEPS
-    work = SEEDS * (1 + sum(cure.batches for cure in cures)) * each
+def _affordable(ground: Ground, pace: Pace, cheap: int, dear: Sequence[str], *, seconds: float) -> int:
+    """How many steps a branch takes: with as many of the dear cures as leave branches of a useful length."""
     wanted = min(_MOST_STEPS, max(_FEWEST_STEPS, ground.step // 5))
-    return max(_FEWEST_STEPS, min(wanted, int(seconds / work) if work > 0 else wanted))
+    steps = 0
+    for count in range(len(dear), -1, -1):
+        kept = dear[:count]
+        lengths = [_PRICES[name] for name in kept if name != _CORRECTED]
+        work, branches = 2 + cheap + sum(lengths), 2 + cheap + 2 * len(lengths)
+        share = 1 - _CORRECTED_SHARE if _CORRECTED in kept else 1.0
+        left = share * seconds / pace.seeds - branches * pace.branch
+        steps = int(left / (work * pace.step)) if pace.step > 0 else wanted
+        if steps >= min(wanted, _USEFUL_STEPS):
+            break
+    return max(_FEWEST_STEPS, min(wanted, steps))
 
 
-def _continued(ground: Ground, cure: _Cure, steps: int, seed: int) -> float:
-    """J of the held examples after going on for some steps."""
-    branch = ground.branch()
-    cure.prepare(branch)
-    order = ground.order(seed)
-    for index in range(steps):
-        branch.step(list(islice(order, cure.batches)), seed * 1_000_003 + index)
-    theta = branch.params.point()
-    return ground.split.whole.value(theta) if bool(torch.isfinite(theta).all()) else math.nan
+def _try_larger_batch(control: Control, notes: list[str]) -> Iterator[Remedy]:
+    cure = cures.larger_batch(control.ground)
+    yield from tried(control, [] if cure is None else [cure], notes)
+
+
+def _try_adam(control: Control, notes: list[str]) -> Iterator[Remedy]:
+    """Adam at the rate that does best on an order of the batches of its own."""
+    candidates = cures.adam(control.ground)
+    rounds = len(candidates) + control.pace.seeds
+    if control.pace.cost(rounds * control.steps, rounds) > control.left:
+        notes.append(str(LeftOut(_ADAM, "the time was used up")))
+        return
+    values = [continued(control.ground, cure, control.steps, SEEDS).value for cure in candidates]
+    best = candidates[int(np.argmin([value if math.isfinite(value) else math.inf for value in values]))]
+    chosen = "another order of the batches" if control.pace.seeds > 1 else "the same batch, as there is no other"
+    note = f"{best.note}: the best of {len(candidates)} on {chosen}"
+    yield from tried(control, [replace(best, note=note)], notes)
+
+
+def _try_fresh_start(control: Control, notes: list[str]) -> Iterator[Remedy]:
+    """From new parameters, for as many steps as the run had, or as the time allows."""
+    cure, ground, pace = cures.fresh_start(control.ground), control.ground, control.pace
+    if isinstance(cure, LeftOut):
+        notes.append(str(cure))
+        return
+    affordable = (control.left / pace.seeds - pace.branch) / pace.step if pace.step > 0 else math.inf
+    steps = int(min(max(1, ground.step), _FRESH_LENGTH * control.steps, affordable))
+    note = (
+        f"{steps} steps from new parameters, of {ground.step} that the run has had, against the run after going on "
+        "plainly; as the layers initialise themselves, not as the script may have"
+    )
+    if steps < min(ground.step, control.steps):
+        notes.append(str(LeftOut(_FRESH, "the time was used up")))
+    else:
+        yield from tried(control, [replace(cure, note=note)], notes, steps)
+
+
+_TRIERS = {_BATCH: _try_larger_batch, _ADAM: _try_adam, _FRESH: _try_fresh_start}
+
+
+def _spare(control: Control, later: Sequence[str]) -> float:
+    """Seconds for curvature-corrected steps: what the cures after it leave, or their share of what is left."""
+    pace = control.pace
+    work = sum(_PRICES[name] for name in later) * control.steps * pace.seeds
+    return max(control.left - pace.cost(work, 2 * pace.seeds * len(later)), _CORRECTED_SHARE * control.left)
+
+
+def _corrected(control: Control, seconds: float, notes: list[str]) -> tuple[list[Remedy], np.ndarray]:
+    """Curvature-corrected steps on all held examples, and J after each."""
+    ground, theta = control.ground, control.ground.theta
+    if _CORRECTED_LEAST * control.pace.branch > control.left:
+        notes.append(str(LeftOut(_CORRECTED, "the time was used up")))
+        return [], np.zeros(0)
+    radius = REACH * max(float(theta.double().norm()), usual_norm(ground.bench.params))
+    whole = ground.split.whole
+    path = corrected_path(_without_chance(ground), theta, judge=whole, radius=radius, seconds=seconds)
+    count = len(path.products)
+    value = float(path.values[-1]) if count else whole.value(theta)
+    note = (
+        f"{count} steps of up to {max(path.products, default=0)} products on all held examples ({path.ending}), "
+        f"against {control.steps} plain steps"
+    )
+    cure = Cure(_CORRECTED, PLAIN.prepare, note=note)
+    return [control.remedy(cure, [value] * len(control.values), count)], path.values
+
+
+def _without_chance(ground: Ground) -> Objective:
+    """J of the held examples without dropout, in two batches, which makes products cheaper."""
+    source, model, precision = ground.split.whole.source, ground.bench.model, ground.precision
+    if not isinstance(source, ModelSource):
+        return ground.split.whole
+    batches = [item.batch for item in source.batches()]
+    quiet = {name: False for name, part in model.named_modules() if isinstance(part, nn.modules.dropout._DropoutNd)}
+    precision = replace(precision, modes={**precision.modes, **quiet})
+    few = ground.bench.grouped(batches, precision, groups=min(2, len(batches)))
+    return ground.bench.objective(few, precision)

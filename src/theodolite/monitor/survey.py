@@ -1,11 +1,8 @@
 """What is there to be found where the training stands now? The deep probe at the end of a run."""
 
-import logging
 import math
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -14,20 +11,29 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from theodolite.linalg import extreme_eigenvalues, hessian, krylov_space, saddle_free_step
+from theodolite.errors import TheodoliteError
+from theodolite.linalg import (
+    Operator,
+    extreme_eigenvalues,
+    gradient_conditioning,
+    hessian,
+    krylov_space,
+    largest_eigenvalues,
+    optimizer_metric,
+    preconditioned,
+    saddle_free_step,
+)
 from theodolite.monitor.branch import Branch
-from theodolite.monitor.measurements import Bench
-from theodolite.monitor.tape import Precision, Repeat
-from theodolite.objective import Objective, Params, count_examples
+from theodolite.monitor.ground import Clock, Ground
+from theodolite.monitor.tape import Repeat
+from theodolite.objective import Objective, count_examples
 from theodolite.objective.data import Batch
 from theodolite.probes.noise import noise_scale
 from theodolite.probes.progress import progress
-from theodolite.probes.samples import regrouped, weighted_mean
-from theodolite.probes.units import dead_units, layer_norms
-from theodolite.probes.whatifs import Split, best_along, gain, pooled, ratio, rescaled, unit
+from theodolite.probes.samples import weighted_mean
+from theodolite.probes.units import dead_units, layer_norms, silent_rectifiers
+from theodolite.probes.whatifs import best_along, gain, pooled, ratio, rescaled, unit
 from theodolite.records import Estimate, Progress, Status, Survey, WhatIf
-
-_LOG = logging.getLogger(__name__)
 
 _PLAIN_STEPS, _FEWEST_STEPS = 16, 3
 """Plain steps that are followed on a branch."""
@@ -35,6 +41,7 @@ _PLAIN_STEPS, _FEWEST_STEPS = 16, 3
 _RESCALED_STEPS = 4
 _EIGEN_PRODUCTS, _FEWEST_EIGEN = 80, 12
 _KRYLOV_PRODUCTS, _FEWEST_KRYLOV = 20, 6
+_CONDITION_PRODUCTS = 24
 
 _SEVERED = 0.95
 """A layer with so many dead units hands on next to nothing."""
@@ -45,107 +52,7 @@ COST = 700.0
 _FAR = 3.0
 """Flat means flat over three times the reach: within a tenth of the weights even a wide bowl looks flat."""
 
-_REACH = 0.1
-"""Moves are scaled by a tenth of the weights, or of what weights usually are where they are nearly zero."""
-
 _GRADIENT_BYTES = 512 * 2**20
-
-
-@dataclass
-class Clock:
-    """How much time is left, and what was left out for lack of it or because it failed."""
-
-    deadline: float
-    notes: list[str] = field(default_factory=list)
-
-    @property
-    def is_over(self) -> bool:
-        """Whether the time is used up."""
-        return time.perf_counter() > self.deadline
-
-    @contextmanager
-    def part(self, what: str) -> Iterator[None]:
-        """A part of the survey: if it fails, the survey goes on, and says so."""
-        try:
-            yield
-        except Exception as error:  # noqa: BLE001 - whatever a user's model raises in a probe
-            _LOG.warning("%s could not be measured: %s", what, error)
-            self.notes.append(f"{what} could not be measured: {type(error).__name__}: {str(error)[:200]}")
-
-
-@dataclass(frozen=True, eq=False)
-class Ground:
-    """Where the survey stands, and on what.
-
-    Attributes:
-        bench: The model with its loss.
-        optimizer: The optimizer of the run.
-        theta: The point, shape (n,).
-        step: The optimizer step.
-        split: The held examples in two halves.
-        batches: The held batches as the run sees them.
-        precision: Autocast state of the run.
-        clock: Time that is left.
-        effort: Share of the whole survey that the time is expected to allow, in (0, 1].
-    """
-
-    bench: Bench
-    optimizer: torch.optim.Optimizer
-    theta: Float[Tensor, "params"]
-    step: int
-    split: Split
-    batches: tuple[Repeat, ...]
-    precision: Precision
-    clock: Clock
-    effort: float = 1.0
-
-    def spend(self, whole: int, fewest: int) -> int:
-        """How many of something the time allows."""
-        return max(fewest, round(self.effort * whole))
-
-    def generator(self) -> torch.Generator:
-        """A fresh source of randomness, the same at each call."""
-        return torch.Generator(self.theta.device).manual_seed(self.bench.seed)
-
-    def branch(self) -> Branch:
-        """A copy of the training as it stands."""
-        return Branch(self.bench.model, self.optimizer, self.bench.loss, self.bench.params.names)
-
-    def judge_of(self, item: Repeat) -> Objective:
-        """The half of the sample that does not hold a batch; all of it where the run has one batch only."""
-        if self.split.is_exact:
-            return self.split.whole
-        place = next(index for index, other in enumerate(self.batches) if other is item)
-        return self.split.second if place % 2 == 0 else self.split.first
-
-    def order(self, seed: int) -> Iterator[Repeat]:
-        """The run's batches without end, in a random order."""
-        source = np.random.default_rng((self.bench.seed, seed))
-        while True:
-            for index in source.permutation(len(self.batches)):
-                yield self.batches[index]
-
-
-def split_sample(bench: Bench, sample: Sequence[Batch], precision: Precision, *, is_whole: bool) -> Split:
-    """Held batches as a proposing and a judging half.
-
-    Args:
-        bench: The model with its loss.
-        sample: Batches as the run saw them.
-        precision: Autocast state of the run.
-        is_whole: Whether the sample is all that the run has seen.
-
-    Returns:
-        The halves; both are the same where the run has a single batch.
-    """
-    if len(sample) == 1 and is_whole:
-        whole = bench.objective(list(sample), precision)
-        return Split(whole, whole, whole, True)
-    batches = list(sample) if len(sample) > 1 else regrouped(sample, bench.model, groups=2)
-    halves = (batches[0::2], batches[1::2] or batches)
-    groups = [regrouped(half, bench.model) for half in halves]
-    first, second, whole = (bench.objective(part, precision) for part in (*groups, [*groups[0], *groups[1]]))
-    return Split(first, second, whole, False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -180,11 +87,14 @@ def survey(ground: Ground) -> Surveyed:
     if not (loss.is_finite and math.isfinite(found.grad_norm)):
         return Surveyed(replace(found, status=Status.NONFINITE))
     clock = ground.clock
-    parts = _attempt(clock, "plain steps on a branch", lambda: _plain_steps(ground))
+    parts = _attempt(clock, "hidden units and layers", lambda: _units(ground, gradient))
+    parts |= _attempt(clock, "plain steps on a branch", lambda: _plain_steps(ground))
     parts |= _attempt(clock, "curvature and moves", lambda: _moves(ground, gradient))
-    lowest, length = parts.pop("lowest", None), parts.pop("escape_length", 0.0)
     parts |= _attempt(clock, "gradient noise", lambda: _noise(ground, gradient))
-    parts |= _attempt(clock, "hidden units and layers", lambda: _units(ground, gradient, lowest))
+    lowest, length = parts.pop("lowest", None), parts.pop("escape_length", 0.0)
+    silent = parts.pop("silent", None)
+    if lowest is not None and silent is not None:
+        parts["revived"] = float((lowest.double() ** 2)[silent].sum())
     escape = length * lowest if lowest is not None and length > 0 else None
     return Surveyed(replace(found, **parts, notes=tuple(ground.clock.notes)), escape)
 
@@ -203,7 +113,8 @@ def _moves(ground: Ground, gradient: Tensor) -> dict[str, Any]:
     """Ends of the spectrum, and the moves that gradient and curvature propose."""
     split, theta = ground.split, ground.theta
     products = min(ground.spend(_KRYLOV_PRODUCTS, _FEWEST_KRYLOV), gradient.numel())
-    reach = _REACH * max(float(theta.double().norm()), _usual_norm(ground.bench.params))
+    reach = ground.reach
+    parts: dict[str, Any] = {}
     with hessian(split.first, theta) as op:
         ends = extreme_eigenvalues(
             op, rtol=1e-2, max_products=ground.spend(_EIGEN_PRODUCTS, _FEWEST_EIGEN), generator=ground.generator()
@@ -212,9 +123,11 @@ def _moves(ground: Ground, gradient: Tensor) -> dict[str, Any]:
         space = None if downhill is None else krylov_space(op, gradient, products)
         corrected = None if space is None else unit(saddle_free_step(space))
         bent = {name: op @ move for name, move in (("g", downhill), ("c", corrected)) if move is not None}
+        with ground.clock.part("conditioning and sharpness"):
+            parts |= _conditioning(ground, op, gradient)
     top, bottom = float(ends.largest.values[0]), float(ends.smallest.values[0])
     far = _FAR * reach
-    parts: dict[str, Any] = {
+    parts |= {
         "largest": Estimate(top, float(ends.largest.residuals[0])),
         "smallest": Estimate(bottom, float(ends.smallest.residuals[0])),
         "flatness": float(gradient.double().norm()) * far + max(abs(top), abs(bottom)) * far**2 / 2,
@@ -236,9 +149,25 @@ def _moves(ground: Ground, gradient: Tensor) -> dict[str, Any]:
     return parts | {"what_ifs": tuple(moves)}
 
 
-def _usual_norm(params: Params) -> float:
-    """Norm of weights of the usual size: √2 for each output of a matrix (He et al. 2015), 1 for any other entry."""
-    return math.sqrt(sum(2 * t.shape[0] if t.ndim >= 2 else t.numel() for t in params.tensors))
+def _conditioning(ground: Ground, op: Operator, gradient: Tensor) -> dict[str, Any]:
+    """How badly the part of the spectrum that carries the gradient is conditioned, and how steep it is to the steps."""
+    products = min(ground.spend(_CONDITION_PRODUCTS, _FEWEST_EIGEN), gradient.numel())
+    parts: dict[str, Any] = {}
+    if bool(gradient.any()):
+        found = gradient_conditioning(op, gradient, products=products)
+        parts = {"gain_ratio": found.gain_ratio, "condition_number": found.condition_number}
+    try:
+        metric = optimizer_metric(ground.split.first, ground.optimizer)
+    except TheodoliteError as error:
+        ground.clock.notes.append(f"sharpness in the optimizer's metric: {error}")
+        return parts
+    steep = largest_eigenvalues(
+        preconditioned(op, metric), rtol=1e-2, max_products=products, generator=ground.generator()
+    )
+    if len(steep.values):
+        sharpest = Estimate(float(steep.values[0]), float(steep.residuals[0]))
+        parts |= {"sharpness": sharpest, "stable_sharpness": metric.stability_limit}
+    return parts
 
 
 def _escapes(ground: Ground, gradient: Tensor, lowest: Tensor, *, bottom: float, reach: float) -> list[WhatIf]:
@@ -264,10 +193,10 @@ def _noise(ground: Ground, gradient: Tensor) -> dict[str, Any]:
 
 def _groups(ground: Ground) -> list[Batch]:
     """The held examples in groups, also where the run has them in one batch."""
-    return regrouped([item.batch for item in ground.batches], ground.bench.model)
+    return ground.bench.grouped([item.batch for item in ground.batches], ground.precision)
 
 
-def _units(ground: Ground, gradient: Tensor, lowest: Tensor | None) -> dict[str, Any]:
+def _units(ground: Ground, gradient: Tensor) -> dict[str, Any]:
     """Dead units, parameters without any gradient, and how gradients scale over depth."""
     params = ground.bench.params
     groups = ground.bench.objective(_groups(ground), ground.precision)
@@ -287,8 +216,9 @@ def _units(ground: Ground, gradient: Tensor, lowest: Tensor | None) -> dict[str,
         "dead_fraction": dead.overall,
         "dead_worst": dead.worst,
         "dead_layer": dead.layers[int(np.argmax(dead.fractions))] if dead.layers else "",
+        "silent": silent,
         "blocked": float(silent.double().mean()),
-        "revived": float((lowest.double() ** 2)[silent].sum()) if lowest is not None else math.nan,
+        "silent_rectifiers": silent_rectifiers(groups, ground.theta),
         "depth_ratio": float(live.min() / live.max()) if live.size > 1 and live.max() > 0 else math.nan,
     }
 

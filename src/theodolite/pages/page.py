@@ -19,7 +19,8 @@ from theodolite.pages.tables import Table, chart_tables, event_table, facts
 from theodolite.pages.verdicts import finding_rows, opening, remedy_rows
 from theodolite.plots.gallery import charts
 from theodolite.plots.marks import Absent, Chart
-from theodolite.plots.palette import STYLES
+from theodolite.plots.obstacles import charts_obstacle
+from theodolite.plots.palette import SHADES_DARK, SHADES_LIGHT, STYLES
 from theodolite.plots.svg import svg_chart
 from theodolite.records.diagnosis import Diagnosis
 from theodolite.records.run import Run
@@ -66,24 +67,24 @@ def compose(run: Run, diagnosis: Diagnosis) -> str:
     Returns:
         HTML.
     """
-    drawn, absent = _pictures(run)
+    lead, drawn, absent = _pictures(run, diagnosis)
     first = opening(diagnosis)
-    lead = next((one for one in drawn if one.chart.name == first.picture), drawn[0] if drawn else None)
+    every = [*lead, *drawn]
     scripts = {name: Markup(_script(name)) for name in ("theme.js", "page.js")}
     bundle = Markup(get_plotlyjs())
     return _template().render(
         name=str(run.metadata.get("name") or run.path.name),
         opening=first,
         lead=lead,
-        pictures=[one for one in drawn if one is not lead],
+        pictures=drawn,
         absent=absent,
         findings=finding_rows(diagnosis),
         remedies=remedy_rows(diagnosis),
         facts=facts(run),
         events=event_table(run.events()),
-        figures={one.chart.name: plotly_chart(one.chart) for one in drawn},
+        figures={one.chart.name: plotly_chart(one.chart) for one in every},
         palette=_palette(),
-        titles={one.chart.name: one.chart.title for one in drawn},
+        titles={one.chart.name: one.chart.title for one in every},
         style=Markup(_file("style.css")),
         theme_script=scripts["theme.js"],
         page_script=scripts["page.js"],
@@ -92,14 +93,22 @@ def compose(run: Run, diagnosis: Diagnosis) -> str:
     )
 
 
-def _pictures(run: Run) -> tuple[list[Picture], list[Absent]]:
-    every = charts(run)
-    drawn = [
-        Picture(one, Markup(svg_chart(one)), chart_tables(one))  # the SVG escapes its texts
-        for one in every
-        if isinstance(one, Chart)
-    ]
-    return drawn, [one for one in every if isinstance(one, Absent)]
+def _pictures(run: Run, diagnosis: Diagnosis) -> tuple[list[Picture], list[Picture], list[Absent]]:
+    """The picture of the obstacle, the other ones, and those that cannot be drawn; each name once."""
+    shown = charts_obstacle(run, diagnosis)
+    named = {panel.name for panel in shown}
+    others = [one for one in charts(run) if one.name not in named]
+    lead = [_picture(one) for one in shown if isinstance(one, Chart)]
+    drawn = [_picture(one) for one in others if isinstance(one, Chart)]
+    return (
+        lead or drawn[:1],
+        drawn if lead else drawn[1:],
+        [one for one in (*shown, *others) if isinstance(one, Absent)],
+    )
+
+
+def _picture(chart: Chart) -> Picture:
+    return Picture(chart, Markup(svg_chart(chart)), chart_tables(chart))  # the SVG escapes its texts
 
 
 def _template() -> Template:
@@ -118,6 +127,8 @@ def _script(name: str) -> str:
 def _palette() -> dict[str, dict[str, str]]:
     light = {str(role): style.light for role, style in STYLES.items()}
     dark = {str(role): style.dark for role, style in STYLES.items()}
+    light |= {f"shade{place}": shade for place, shade in enumerate(SHADES_LIGHT)}
+    dark |= {f"shade{place}": shade for place, shade in enumerate(SHADES_DARK)}
     return {
         "light": light | {"ink": "#33383F", "paper": "#FFFFFF", "grid": "#E8EAED", "axis": "#B9BEC5"},
         "dark": dark | {"ink": "#D5D9DE", "paper": "#1B1E22", "grid": "#2C3036", "axis": "#565C65"},

@@ -9,10 +9,24 @@ from typing import Any, assert_never
 
 import numpy as np
 
-from theodolite.plots.labels import EndLabel, end_labels, stacked
-from theodolite.plots.marks import Axis, Band, Bars, Chart, Curve, Label, Level, Marks, Points, Span, Whiskers
-from theodolite.plots.palette import STYLES, Style
-from theodolite.plots.scales import forward, number, ticks
+from theodolite.plots.labels import EndLabel, end_labels, field_of, stacked, ways
+from theodolite.plots.marks import (
+    Axis,
+    Band,
+    Bars,
+    Chart,
+    Curve,
+    Field,
+    Label,
+    Level,
+    Marks,
+    Points,
+    Span,
+    Way,
+    Whiskers,
+)
+from theodolite.plots.palette import SHADES_LIGHT, STYLES, Style
+from theodolite.plots.scales import forward, levels, number, ticks
 
 _SYMBOLS = {"circle": "circle", "square": "square", "diamond": "diamond", "triangle": "triangle-up"}
 _PATTERNS = {"": "", "/": "/", "\\": "\\", ".": "."}
@@ -30,7 +44,8 @@ def plotly_chart(chart: Chart) -> dict[str, Any]:
     """
     traces: list[dict[str, Any]] = []
     shapes: list[dict[str, Any]] = []
-    notes: list[dict[str, Any]] = [_end_note(label) for label in end_labels(chart)] if not stacked(chart) else []
+    has_legend = bool(stacked(chart) or ways(chart))
+    notes: list[dict[str, Any]] = [] if has_legend else [_end_note(label) for label in end_labels(chart)]
     for layer in chart.layers:
         match layer:
             case Level():
@@ -49,22 +64,30 @@ def values(numbers: Iterable[float]) -> list[float | None]:
     return [float(f"{value:.6g}") if math.isfinite(value) else None for value in map(float, numbers)]
 
 
-def _traces(chart: Chart, layer: Curve | Points | Band | Bars | Whiskers | Marks) -> list[dict[str, Any]]:
+_Drawn = Curve | Points | Band | Bars | Whiskers | Marks | Field | Way
+
+
+def _traces(chart: Chart, layer: _Drawn) -> list[dict[str, Any]]:
     match layer:
         case Curve():
-            return [_curve(chart, layer)]
+            found = [_curve(chart, layer)]
         case Points():
-            return [_points(chart, layer)]
+            found = [_points(chart, layer)]
         case Band():
-            return _band(chart, layer)
+            found = _band(chart, layer)
         case Bars():
-            return [_bars(layer)]
+            found = [_bars(layer)]
         case Whiskers():
-            return _whiskers(layer)
+            found = _whiskers(layer)
         case Marks():
-            return [_marks(layer)]
+            found = [_marks(layer)]
+        case Field():
+            found = _field(layer)
+        case Way():
+            found = [_way(layer)]
         case _:
             assert_never(layer)
+    return found
 
 
 def _places(chart: Chart, y: np.ndarray) -> list[float | None]:
@@ -141,8 +164,9 @@ def _band(chart: Chart, layer: Band) -> list[dict[str, Any]]:
 
 def _bars(layer: Bars) -> dict[str, Any]:
     look = STYLES[layer.role]
+    unit, sign = (100, " %") if layer.is_share else (1, "")
     texts = [
-        f"{number(100 * h, 3)} %" + (f" ± {number(100 * e, 2)} %" if math.isfinite(e) else "")
+        f"{number(unit * h, 3)}{sign}" + (f" ± {number(unit * e, 2)}{sign}" if math.isfinite(e) else "")
         for h, e in zip(layer.height.tolist(), layer.error.tolist(), strict=True)
     ]
     pattern = {"shape": _PATTERNS[look.hatch], "fgcolor": "@paper", "fgopacity": 0.8, "size": 7, "solidity": 0.2}
@@ -186,6 +210,70 @@ def _marks(layer: Marks) -> dict[str, Any]:
         "cliponaxis": False,
         "marker": {"color": "@ink", "size": 8, "symbol": "triangle-up" if layer.edge == "top" else "triangle-down"},
     }
+
+
+def _field(layer: Field) -> list[dict[str, Any]]:
+    """Shades between lines; where there is no value, crosses."""
+    count = len(SHADES_LIGHT)
+    low, high = (float(end) for end in forward(layer.scale, np.asarray(layer.scale.limits)))
+    known = np.isfinite(layer.z)
+    place = np.clip(np.where(known, forward(layer.scale, layer.z), np.nan), low, high)
+    size = (high - low) / count
+    steps = [[(at + end) / count, f"@shade{at}"] for at in range(count) for end in (0, 1)]
+    marks = levels(layer.scale, count)[::3]
+    shaded = {
+        "type": "contour",
+        "name": layer.name,
+        "x": values(layer.x),
+        "y": values(layer.y),
+        "z": [values(row) for row in place],
+        "customdata": [[number(value) for value in row] for row in layer.z.tolist()],
+        "hovertemplate": f"{layer.name} {_HOVER}<extra></extra>",
+        "autocontour": False,
+        "contours": {"start": low + size, "end": high - size / 2, "size": size},
+        "line": {"width": 0.5, "color": "@ink/40"},
+        "zmin": low,
+        "zmax": high,
+        "colorscale": steps,
+        "connectgaps": False,
+        "colorbar": {
+            "title": {"text": layer.scale.title, "side": "right"}, "thickness": 12, "x": 1.01, "outlinewidth": 0,
+            "tickvals": values(forward(layer.scale, marks)), "ticktext": [number(float(v), 3) for v in marks],
+        },
+    }  # fmt: skip
+    rows, columns = np.nonzero(~known)
+    if not rows.size:
+        return [shaded]
+    crosses = {
+        "type": "scatter", "mode": "markers", "name": f"{layer.name} not finite", "x": values(layer.x[columns]),
+        "y": values(layer.y[rows]), "showlegend": False, "hovertemplate": "not finite<extra></extra>",
+        "marker": {"symbol": "x-thin", "size": 5, "line": {"width": 1, "color": "@ink/40"}},
+    }  # fmt: skip
+    return [shaded, crosses]
+
+
+def _way(layer: Way) -> dict[str, Any]:
+    look = STYLES[layer.role]
+    dash = "solid" if layer.is_arrow else _dash(look)
+    sizes = 4 + 6 * np.nan_to_num(layer.nearness)
+    symbols = [_SYMBOLS[look.marker]] * layer.x.size
+    if layer.is_arrow:
+        symbols = ["circle"] * (layer.x.size - 1) + ["arrow"]
+        sizes = np.array([0.1] * (layer.x.size - 1) + [13])
+    return {
+        "type": "scatter",
+        "mode": "lines+markers",
+        "name": layer.name,
+        "x": values(layer.x),
+        "y": values(layer.y),
+        "customdata": list(layer.texts),
+        "hovertemplate": _HOVER,
+        "line": {"color": f"@{layer.role}", "width": 2 - 0.5 * (not layer.is_arrow), "dash": dash},
+        "marker": {
+            "color": f"@{layer.role}", "size": values(sizes), "symbol": symbols, "opacity": 1,
+            "angleref": "previous" if layer.is_arrow else "up", "line": {"width": 0},
+        },
+    }  # fmt: skip
 
 
 def _level(chart: Chart, layer: Level) -> dict[str, Any]:
@@ -242,6 +330,10 @@ def _axis(axis: Axis) -> dict[str, Any]:
 
 
 def _layout(chart: Chart, shapes: list[dict[str, Any]], notes: list[dict[str, Any]]) -> dict[str, Any]:
+    plane = field_of(chart) is not None
+    legend: dict[str, Any] = {"x": 1.008, "xanchor": "left", "y": 1, "yanchor": "top", "traceorder": "reversed"}
+    if plane:
+        legend = {"orientation": "h", "x": 0, "xanchor": "left", "y": 1.01, "yanchor": "bottom"}
     return {
         "xaxis": _axis(chart.x) | {"showgrid": False, "showline": True, "ticks": "outside", "ticklen": 4},
         "yaxis": _axis(chart.y) | {"automargin": True},
@@ -251,11 +343,11 @@ def _layout(chart: Chart, shapes: list[dict[str, Any]], notes: list[dict[str, An
         "barmode": "overlay",
         "meta": chart.y.scale,
         "bargap": 0,
-        "hovermode": "closest" if chart.name == "line" else "x unified",
+        "hovermode": "closest" if chart.name == "line" or plane else "x unified",
         "hoverlabel": {"bgcolor": "@paper", "bordercolor": "@axis", "font": {"color": "@ink"}},
-        "showlegend": bool(stacked(chart)),
-        "legend": {"x": 1.008, "xanchor": "left", "y": 1, "yanchor": "top", "traceorder": "reversed"},
-        "margin": {"l": 64, "r": 136, "t": 10, "b": 44},
+        "showlegend": bool(stacked(chart)) or plane,
+        "legend": legend,
+        "margin": {"l": 64, "r": 96 if plane else 136, "t": 40 if plane else 10, "b": 44},
         "paper_bgcolor": "rgba(0,0,0,0)",
         "plot_bgcolor": "rgba(0,0,0,0)",
         "font": {"family": "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif", "size": 12, "color": "@ink"},

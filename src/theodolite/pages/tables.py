@@ -7,7 +7,21 @@ from typing import Any
 
 import numpy as np
 
-from theodolite.plots.marks import Band, Bars, Chart, Curve, Label, Layer, Level, Marks, Points, Span, Whiskers
+from theodolite.plots.marks import (
+    Band,
+    Bars,
+    Chart,
+    Curve,
+    Field,
+    Label,
+    Layer,
+    Level,
+    Marks,
+    Points,
+    Span,
+    Way,
+    Whiskers,
+)
 from theodolite.plots.scales import number
 from theodolite.records.run import Event, Run
 
@@ -39,26 +53,40 @@ def chart_tables(chart: Chart) -> tuple[Table, ...]:
     Returns:
         Tables of at most 24 rows.
     """
+    names = chart.x.names
     groups: dict[bytes, list[tuple[np.ndarray, str, list[str], np.ndarray]]] = {}
     for layer in chart.layers:
         column = _column(layer)
         if column is not None and column[0].size:
             groups.setdefault(column[0].tobytes(), []).append(column)
-    return tuple(_table(chart.x.label, group) for group in groups.values())
+    return tuple(_table(chart.x.label, group, names) for group in groups.values())
 
 
 def _column(layer: Layer) -> tuple[np.ndarray, str, list[str], np.ndarray] | None:
+    column: tuple[np.ndarray, str, list[str], np.ndarray] | None = None
     match layer:
         case Curve():
-            return layer.x, layer.name, [number(y) for y in layer.y.tolist()], layer.y
+            column = layer.x, layer.name, [number(y) for y in layer.y.tolist()], layer.y
         case Points():
-            return layer.x, layer.name, _with_errors(layer.y, layer.error), layer.y
+            column = layer.x, layer.name, _with_errors(layer.y, layer.error), layer.y
         case Bars():
-            return layer.x, layer.name, _with_errors(layer.height, layer.error), layer.height
+            column = layer.x, layer.name, _with_errors(layer.height, layer.error), layer.height
         case Marks():
-            return layer.x, "not drawn at its place", [layer.reason] * int(layer.x.size), np.zeros(layer.x.size)
+            column = layer.x, "not drawn at its place", [layer.reason] * int(layer.x.size), np.zeros(layer.x.size)
+        case Way():
+            column = layer.x, layer.name, list(layer.texts), layer.y
+        case Field():
+            column = _middle(layer)
         case Band() | Whiskers() | Level() | Span() | Label():
-            return None
+            pass
+    return column
+
+
+def _middle(layer: Field) -> tuple[np.ndarray, str, list[str], np.ndarray]:
+    """The row of a field that is nearest to 0."""
+    at = int(np.argmin(np.abs(layer.y)))
+    row = layer.z[at]
+    return layer.x, f"{layer.name} at {number(float(layer.y[at]))} on the other axis", list(map(number, row)), row
 
 
 def _with_errors(y: np.ndarray, error: np.ndarray) -> list[str]:
@@ -68,10 +96,13 @@ def _with_errors(y: np.ndarray, error: np.ndarray) -> list[str]:
     ]
 
 
-def _table(label: str, group: list[tuple[np.ndarray, str, list[str], np.ndarray]]) -> Table:
+def _table(
+    label: str, group: list[tuple[np.ndarray, str, list[str], np.ndarray]], names: tuple[str, ...] = ()
+) -> Table:
     x, _, _, first = group[0]
     kept = _kept(first)
-    rows = tuple((number(float(x[i]), 6), *(texts[i] for _, _, texts, _ in group)) for i in kept)
+    heads = [names[round(at)] if names else number(at, 6) for at in x.tolist()]
+    rows = tuple((heads[i], *(texts[i] for _, _, texts, _ in group)) for i in kept)
     caption = f"All {x.size} rows." if kept.size == x.size else (
         f"{kept.size} of the {x.size} rows behind the picture: evenly spaced, with the least and the greatest."
     )  # fmt: skip

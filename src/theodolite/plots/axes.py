@@ -9,10 +9,11 @@ from typing import assert_never
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
 from theodolite.plots.gallery import charts
-from theodolite.plots.labels import end_labels, stacked
+from theodolite.plots.labels import end_labels, stacked, ways
 from theodolite.plots.marks import (
     Absent,
     Axis,
@@ -20,20 +21,23 @@ from theodolite.plots.marks import (
     Bars,
     Chart,
     Curve,
+    Field,
     Label,
     Layer,
     Level,
     Marks,
     Points,
     Span,
+    Way,
     Whiskers,
 )
-from theodolite.plots.palette import STYLES, Style
-from theodolite.plots.scales import backward, forward, ticks
+from theodolite.plots.palette import SHADES_LIGHT, STYLES, Style
+from theodolite.plots.scales import backward, forward, fraction, levels, number, ticks
 from theodolite.records.run import Run
 
 _INK = "#3B4048"
 _FAINT = "#D5D9DF"
+_LONG_NAMES = 60
 _MARKERS = {"circle": "o", "square": "s", "diamond": "D", "triangle": "^"}
 
 
@@ -119,6 +123,8 @@ def _scale(ax: Axes, axis: Axis, which: str) -> None:
     line.set_minor_locator(NullLocator())
     line.set_label_text(axis.title, color=_INK)
     ax.tick_params(colors=_INK)
+    if which == "x" and len(" ".join(axis.names)) > _LONG_NAMES:
+        ax.tick_params(axis="x", labelrotation=25, labelsize=8)
 
 
 def _draw(ax: Axes, layer: Layer) -> None:
@@ -164,8 +170,52 @@ def _draw(ax: Axes, layer: Layer) -> None:
                 marker="v" if layer.edge == "bottom" else "^",
                 transform=ax.get_xaxis_transform(),
             )
+        case Field():
+            _draw_field(ax, layer)
+        case Way():
+            _draw_way(ax, layer)
         case _:
             assert_never(layer)
+
+
+def _draw_field(ax: Axes, layer: Field) -> None:
+    """Shades with lines between them, on a hatched ground that shows where there is no value."""
+    across, up = (layer.x[0], layer.x[-1]), (layer.y[0], layer.y[-1])
+    ax.add_patch(
+        Rectangle(
+            (across[0], up[0]), across[1] - across[0], up[1] - up[0],
+            hatch="xxx", facecolor="white", edgecolor=_FAINT, linewidth=0, zorder=0.1,
+        )
+    )  # fmt: skip
+    low, high = fraction(layer.scale, np.asarray(layer.scale.limits))
+    place = np.ma.masked_invalid(np.where(np.isfinite(layer.z), fraction(layer.scale, layer.z), np.nan))
+    count = len(SHADES_LIGHT)
+    bounds = np.linspace(low, high, count + 1)
+    clipped = np.ma.clip(place, low, high)
+    if min(layer.z.shape) > 1:
+        drawn = ax.contourf(layer.x, layer.y, clipped, bounds, colors=SHADES_LIGHT, zorder=0.2)
+        ax.contour(layer.x, layer.y, clipped, bounds[1:-1], colors=_INK, linewidths=0.4, alpha=0.45, zorder=0.3)
+        bar = ax.figure.colorbar(drawn, ax=ax, pad=0.015, aspect=35, ticks=bounds[::2])
+        bar.ax.set_yticklabels([number(float(value), 3) for value in levels(layer.scale, count)[::2]])
+        bar.ax.tick_params(labelsize=7.5, colors=_INK, length=0)
+        bar.set_label(layer.scale.title, fontsize=8.5, color=_INK)
+        bar.outline.set_visible(False)
+
+
+def _draw_way(ax: Axes, layer: Way) -> None:
+    look = STYLES[layer.role]
+    if layer.is_arrow and layer.x.size > 1:
+        ax.plot([], [], color=look.light, linewidth=2, label=layer.name)
+        ends = (layer.x[-1], layer.y[-1]), (layer.x[0], layer.y[0])
+        ax.annotate(
+            "", *ends, arrowprops={"arrowstyle": "-|>", "color": look.light, "lw": 2, "shrinkA": 0, "shrinkB": 0}
+        )
+        return
+    ax.plot(layer.x, layer.y, color="white", linewidth=2.6, alpha=0.8)
+    ax.plot(layer.x, layer.y, color=look.light, linewidth=1.3, linestyle=_dash(look), label=layer.name)
+    size = 4 + 32 * np.nan_to_num(layer.nearness)
+    marker = _MARKERS[look.marker]
+    ax.scatter(layer.x, layer.y, size, color=look.light, marker=marker, edgecolor="white", linewidth=0.5, zorder=3)
 
 
 def _draw_points(ax: Axes, layer: Points) -> None:
@@ -207,6 +257,9 @@ def _dash(look: Style) -> str | tuple[int, tuple[int, ...]]:
 def _name(ax: Axes, chart: Chart) -> None:
     if stacked(chart):
         ax.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, fontsize=8)
+        return
+    if ways(chart):
+        ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=4, frameon=False, fontsize=8)
         return
     for label in end_labels(chart):
         colour = STYLES[label.role].light if label.role else _INK

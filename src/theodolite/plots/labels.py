@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from theodolite.plots.marks import Bars, Chart, Curve, Level, Points, Role
+from theodolite.plots.marks import Bars, Chart, Curve, Field, Level, Points, Role, Way
 from theodolite.plots.scales import fraction
 
 
@@ -66,5 +66,15 @@ def _spread(labels: list[EndLabel], gap: float) -> tuple[EndLabel, ...]:
 
 
 def stacked(chart: Chart) -> tuple[Bars, ...]:
-    """The bars of a chart, which get a legend because their ends say nothing."""
-    return tuple(layer for layer in chart.layers if isinstance(layer, Bars))
+    """The bars of a chart over steps, which get a legend because their ends say nothing."""
+    return tuple(layer for layer in chart.layers if isinstance(layer, Bars) and not chart.x.names)
+
+
+def ways(chart: Chart) -> tuple[Way, ...]:
+    """The ways on a plane, which get a legend because they end anywhere."""
+    return tuple(layer for layer in chart.layers if isinstance(layer, Way))
+
+
+def field_of(chart: Chart) -> Field | None:
+    """The field of a chart of a plane."""
+    return next((layer for layer in chart.layers if isinstance(layer, Field)), None)

@@ -34,6 +34,7 @@ class Axis:
         scale: ``linear``, ``log`` or ``symlog`` (logarithmic beyond ±threshold, linear between).
         limits: Lower and upper end, in data.
         threshold: Half the width of the linear part of a ``symlog`` axis, in data.
+        names: On an axis of things, which lie at 0, 1, 2, ..., what each is called.
     """
 
     label: str
@@ -41,6 +42,7 @@ class Axis:
     scale: ScaleName = "linear"
     limits: tuple[float, float] = (0.0, 1.0)
     threshold: float = 1.0
+    names: tuple[str, ...] = ()
 
     @property
     def title(self) -> str:
@@ -97,7 +99,8 @@ class Points:
 class Bars:
     """One part of a stack of bars: from ``base`` to ``base + height``, which may be negative.
 
-    Its errors are told on hovering and in the table; a layer of :class:`Whiskers` draws them.
+    Its errors are told on hovering and in the table; a layer of :class:`Whiskers` draws them. ``is_share`` says whether
+    heights are shares, to be read in percent.
     """
 
     name: str
@@ -107,6 +110,7 @@ class Bars:
     height: Float[np.ndarray, "points"]
     error: Float[np.ndarray, "points"]
     role: Role = Role.MAIN
+    is_share: bool = True
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,7 +168,49 @@ class Marks:
     count: int
 
 
-Layer = Curve | Band | Points | Bars | Whiskers | Level | Span | Label | Marks
+@dataclass(frozen=True, eq=False)
+class Field:
+    """A quantity over a plane, as shades between lines of equal value; where it is not finite the plane is hatched.
+
+    Attributes:
+        name: What it is.
+        x: Positions of the columns, ascending.
+        y: Positions of the rows.
+        z: Values; NaN where there is no finite one.
+        scale: Scale of the shades; what lies beyond its limits gets the shade of the nearest one.
+    """
+
+    name: str
+    x: Float[np.ndarray, "grid_x"]
+    y: Float[np.ndarray, "grid_y"]
+    z: Float[np.ndarray, "grid_y grid_x"]
+    scale: Axis
+
+
+@dataclass(frozen=True, eq=False)
+class Way:
+    """Points on a plane, joined in their order.
+
+    Attributes:
+        name: Whose way it is.
+        x: First coordinate of each.
+        y: Second one.
+        nearness: How near to the plane each point really is, from 1 on it to 0 far off: its marker is as large.
+        texts: What is told of each on hovering.
+        role: Its part in the picture.
+        is_arrow: Whether it is one move, drawn with a head and without markers.
+    """
+
+    name: str
+    x: Float[np.ndarray, "points"]
+    y: Float[np.ndarray, "points"]
+    nearness: Float[np.ndarray, "points"]
+    texts: tuple[str, ...]
+    role: Role = Role.MAIN
+    is_arrow: bool = False
+
+
+Layer = Curve | Band | Points | Bars | Whiskers | Level | Span | Label | Marks | Field | Way
 
 
 @dataclass(frozen=True, eq=False)

@@ -39,3 +39,7 @@ STYLES = MappingProxyType(
     }
 )
 """The style of each role."""
+
+SHADES_LIGHT = ("#FFFFFF", "#F5F6F8", "#EBEDF0", "#E1E4E8", "#D7DBE0", "#CDD2D8", "#C3C9D0", "#B9BFC8", "#AFB6BF")
+SHADES_DARK = ("#14171A", "#1B1F23", "#23282D", "#2B3137", "#333A41", "#3B434B", "#434C55", "#4B555F", "#535E69")
+"""Shades of a field from low to high, on a light and on a dark ground: grey, so that ways stay the only colours."""

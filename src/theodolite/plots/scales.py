@@ -11,6 +11,7 @@ _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _LOG_RATIO = 30.0  # beyond a factor of 30 a linear axis hides the small values
 _HUGE = 1e300  # the ends of an axis and their difference stay finite
 _SYMLOG_RATIO = 100.0
+_MOST_NAMES = 12
 _SYMLOG_DECADES = 4.0  # each side of a symlog axis shows at most so many decades, or the linear part vanishes
 
 
@@ -90,6 +91,42 @@ def fit(
     return Axis(label, unit, chosen, (float(ends[0]), float(ends[1])), bare.threshold)
 
 
+def things(label: str, names: tuple[str, ...]) -> Axis:
+    """An axis of named things, one beside the other.
+
+    Args:
+        label: What they are.
+        names: Their names.
+
+    Returns:
+        The axis; the first one lies at 0.
+    """
+    return Axis(label, limits=(-0.6, max(len(names), 1) - 0.4), names=names)
+
+
+def levels(scale: Axis, count: int) -> np.ndarray:
+    """Values that cut a scale into equal parts, both ends among them.
+
+    Args:
+        scale: The scale.
+        count: How many parts.
+
+    Returns:
+        count + 1 values, ascending.
+    """
+    low, high = forward(scale, np.asarray(scale.limits))
+    return backward(scale, np.linspace(low, high, count + 1))
+
+
+def shades(scale: Axis, values: np.ndarray, count: int) -> np.ndarray:
+    """Which part of a scale each value lies in, from 0; −1 for what is not finite, the nearest part beyond the ends."""
+    with np.errstate(invalid="ignore"):
+        place = np.floor(np.nan_to_num(fraction(scale, values), nan=0.0, posinf=1.0, neginf=0.0) * count)
+    lowest = scale.limits[0]
+    inside = np.where(values <= lowest, 0, np.clip(place, 0, count - 1))
+    return np.where(np.isfinite(values), inside, -1).astype(np.int64)
+
+
 def choose_scale(finite: np.ndarray) -> ScaleName:
     """The scale on which most of some values can be seen.
 
@@ -128,6 +165,9 @@ def ticks(axis: Axis, most: int = 7) -> tuple[list[float], list[str]]:
     Returns:
         Values and texts.
     """
+    if axis.names:
+        stride = math.ceil(len(axis.names) / _MOST_NAMES)
+        return [float(at) for at in range(0, len(axis.names), stride)], list(axis.names[::stride])
     if axis.scale == "linear":
         values = _even_ticks(*axis.limits, most)
         return values, [number(value) for value in values]

@@ -8,13 +8,14 @@ from typing import assert_never
 
 import numpy as np
 
-from theodolite.plots.labels import end_labels, stacked
+from theodolite.plots.labels import end_labels, field_of, stacked, ways
 from theodolite.plots.marks import (
     Absent,
     Band,
     Bars,
     Chart,
     Curve,
+    Field,
     Label,
     Layer,
     Level,
@@ -22,10 +23,11 @@ from theodolite.plots.marks import (
     Points,
     Role,
     Span,
+    Way,
     Whiskers,
 )
-from theodolite.plots.palette import STYLES
-from theodolite.plots.scales import fraction, ticks
+from theodolite.plots.palette import SHADES_LIGHT, STYLES
+from theodolite.plots.scales import fraction, levels, number, shades, ticks
 
 _WIDTH, _HEIGHT = 720, 330
 _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 150, 16, 44
@@ -111,6 +113,10 @@ def _layer(chart: Chart, layer: Layer) -> str:
             text = _label(chart, layer)
         case Marks():
             text = _marks(chart, layer)
+        case Field():
+            text = _field(chart, layer)
+        case Way():
+            text = _way(chart, layer)
         case _:
             assert_never(layer)
     return text
@@ -221,8 +227,107 @@ def _marks(chart: Chart, layer: Marks) -> str:
     return f'<path d="{path}"><title>{escape(layer.reason)}</title></path>'
 
 
+def _field(chart: Chart, layer: Field) -> str:
+    """Cells of one shade in a row are one rectangle; cells without a value are hatched."""
+    xs, ys = _x(chart, _borders(layer.x)), _y(chart, _borders(layer.y))
+    which = shades(layer.scale, layer.z, len(SHADES_LIGHT))
+    paths = [""] * (len(SHADES_LIGHT) + 1)
+    for row, cells in enumerate(which.tolist()):
+        first = 0
+        for place in range(1, len(cells) + 1):
+            if place == len(cells) or cells[place] != cells[first]:
+                a, b, top, low = xs[first], xs[place], ys[row + 1], ys[row]
+                paths[cells[first]] += f"M{a:.1f} {low:.1f}H{b:.1f}V{top:.1f}H{a:.1f}Z"
+                first = place
+    key = f"unknown-{chart.name}"
+    pattern = (
+        f'<pattern id="{key}" width="6" height="6" patternUnits="userSpaceOnUse">'
+        '<path d="M-1 7L7 -1M-1 -1L7 7" stroke="currentColor" opacity=".35"/></pattern>'
+    )
+    areas = [
+        f'<path d="{path}" style="fill:var(--shade{place}, {shade})"/>'
+        for place, (path, shade) in enumerate(zip(paths[:-1], SHADES_LIGHT, strict=True))
+        if path
+    ]
+    unknown = f'{pattern}<path d="{paths[-1]}" fill="url(#{key})"/>' if paths[-1] else ""
+    return f'<g shape-rendering="crispEdges">{"".join(areas)}</g>{unknown}'
+
+
+def _borders(values: np.ndarray) -> np.ndarray:
+    """Where the cells around some positions begin and end; the outer ones are half as wide."""
+    return np.concatenate([values[:1], (values[1:] + values[:-1]) / 2, values[-1:]])
+
+
+def _way(chart: Chart, layer: Way) -> str:
+    inside = _within(chart, layer)
+    look, role = STYLES[layer.role], _colour(layer.role)
+    is_dashed = look.dash and not layer.is_arrow
+    dash = f' stroke-dasharray="{" ".join(map(str, look.dash))}"' if is_dashed else ""
+    key = f"head-{chart.name}-{layer.role}"
+    head = (
+        f'<marker id="{key}" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="6" markerHeight="6" orient="auto">'
+        f'<path d="M0 0L8 4L0 8Z" style="fill:{role}"/></marker>'
+    )
+    path = _path(
+        _x(chart, layer.x), np.asarray(_HEIGHT - _BOTTOM - fraction(chart.y, layer.y) * (_HEIGHT - _TOP - _BOTTOM))
+    )
+    clip = (
+        f'<clipPath id="clip-{key}"><rect x="{_LEFT}" y="{_TOP}" width="{_WIDTH - _LEFT - _RIGHT}" '
+        f'height="{_HEIGHT - _TOP - _BOTTOM}"/></clipPath>'
+    )
+    end = f' marker-end="url(#{key})"' if layer.is_arrow else ""
+    stroke = f'fill="none" style="stroke:{role}" stroke-width="1.8"{dash}{end}'
+    line = f'<path d="{path}" clip-path="url(#clip-{key})" {stroke}/>'
+    if layer.is_arrow:
+        return f"{head}{clip}{line}"
+    dots = "".join(
+        f'<circle cx="{a:.1f}" cy="{b:.1f}" r="{1.2 + 2.3 * near:.1f}" style="fill:{role};stroke:var(--paper, #fff)" '
+        'stroke-width=".5"/>'
+        for a, b, near in zip(
+            _x(chart, layer.x[inside]).tolist(), _y(chart, layer.y[inside]).tolist(),
+            np.nan_to_num(layer.nearness[inside]).tolist(), strict=True,
+        )
+    )  # fmt: skip
+    return f"{clip}{line}{dots}"
+
+
+def _within(chart: Chart, layer: Way) -> np.ndarray:
+    """Which points of a way lie in the picture."""
+    places = np.stack([fraction(chart.x, layer.x), fraction(chart.y, layer.y)])
+    with np.errstate(invalid="ignore"):
+        return np.asarray(((places >= 0) & (places <= 1)).all(0))
+
+
+def _keys(chart: Chart, x: int) -> list[str]:
+    """The legend of a plane: its ways, and below them what the shades mean."""
+    parts = [
+        f'<path d="M{x} {_TOP + 20 * row + 7}h14" style="stroke:{_colour(way.role)}" stroke-width="2.5"/>'
+        f'<text x="{x + 20}" y="{_TOP + 20 * row + 11}">{escape(way.name)}</text>'
+        for row, way in enumerate(ways(chart))
+    ]
+    field = field_of(chart)
+    if field is None:
+        return parts
+    ends, top = levels(field.scale, len(SHADES_LIGHT)), _TOP + 20 * len(ways(chart)) + 26
+    parts.append(f'<text x="{x}" y="{top - 8}" opacity=".75">{escape(field.scale.title)}</text>')
+    for row, shade in enumerate(reversed(SHADES_LIGHT)):
+        place = len(SHADES_LIGHT) - 1 - row
+        parts.append(
+            f'<rect x="{x}" y="{top + 13 * row}" width="14" height="13" style="fill:var(--shade{place}, {shade})" '
+            'stroke="currentColor" stroke-width=".3"/>'
+        )
+    parts += [
+        f'<text x="{x + 20}" y="{top + 13 * (len(SHADES_LIGHT) - at) + 4}" opacity=".75">'
+        f"{escape(number(float(ends[at]), 3))}</text>"
+        for at in range(0, len(SHADES_LIGHT) + 1, 3)
+    ]
+    return parts
+
+
 def _names(chart: Chart) -> list[str]:
     x = _WIDTH - _RIGHT + 8
+    if field_of(chart) is not None:
+        return _keys(chart, x)
     if stacked(chart):
         return [
             f'<rect x="{x}" y="{_TOP + 22 * row}" width="14" height="14" fill="url(#hatch-{chart.name}-{bars.role})"/>'

@@ -9,10 +9,14 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from theodolite.objective import Objective
 
 _LAYERS = (nn.Linear, nn.modules.conv._ConvNd)
+_RECTIFIERS = frozenset(
+    (torch.ops.aten.relu.default, torch.ops.aten.clamp_min.default, torch.ops.aten.threshold.default)
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,6 +69,45 @@ def dead_units(objective: Objective, model: nn.Module, at: object = None) -> Dea
     names = tuple(alive)
     dead = [float((~alive[name]).double().mean()) for name in names]
     return DeadUnits(names, np.array(dead, np.float64), np.array([alive[name].numel() for name in names], np.float64))
+
+
+class _Rectified(TorchDispatchMode):
+    """Notes of each call of a rectifier, in order, whether it handed on anything but zero."""
+
+    def __init__(self) -> None:
+        """Note nothing yet."""
+        super().__init__()
+        self.active: list[Tensor] = []
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Run the operation, and look at what a rectifier gives."""
+        output = func(*args, **(kwargs or {}))
+        if func in _RECTIFIERS and isinstance(output, Tensor) and output.numel():
+            self.active.append((output != 0).any())
+        return output
+
+
+def silent_rectifiers(objective: Objective, at: object = None) -> float:
+    """Share of the rectifiers, in layers or in the loss, that hand on nothing but zero on every example of a sample.
+
+    Args:
+        objective: The sample.
+        at: Point θ, shape (n,); None is the present one.
+
+    Returns:
+        The share of calls of a rectifier in one pass; 0 where there is none, or passes differ in their calls.
+
+    Cost: one forward pass of the sample.
+    Limits: a call counts as a whole; single units are seen by ``dead_units``, where layers are modules.
+    """
+    with _Rectified() as seen:
+        counts, _ = objective.batch_values(at)
+    if not seen.active or len(seen.active) % len(counts):
+        return 0.0
+    active = torch.stack(seen.active).reshape(len(counts), -1).any(0)
+    return float((~active).double().mean())
 
 
 @contextmanager

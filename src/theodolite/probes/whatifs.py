@@ -13,11 +13,11 @@ from theodolite.objective import Objective
 from theodolite.probes.samples import rounding_of, weighted_mean
 from theodolite.records import Estimate, Rescaled, WhatIf
 
-FACTORS = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1e3, 1e4, 1e5)
+FACTORS = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1e3, 1e4, 1e5, 1e6, 1e8, 1e10)
 """Scalings of a real step that are tried: half decades, then decades."""
 
-_OCTAVES = range(-14, 13)
-"""A line is tried from 2⁻¹⁴ to 2¹² times the reach, until the quadratic model fails."""
+_OCTAVES = range(-14, 4)
+"""A line is tried from 2⁻¹⁴ to 8 times the reach, until the quadratic model fails: what lies beyond is not local."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +81,7 @@ def best_along(
     Returns:
         The move with its gain on the judging half.
 
-    Cost: up to 28 forward passes over the proposing half, two over the judging half.
+    Cost: up to 19 forward passes over the proposing half, two over the judging half.
     """
     slope, bend = model
     lengths = sorted([reach * 2.0**octave for octave in _OCTAVES] + ([-slope / bend] if bend > 0 > slope else []))

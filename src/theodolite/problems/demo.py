@@ -5,11 +5,16 @@ from dataclasses import dataclass, replace
 from torch import nn
 
 from theodolite.errors import SettingError
-from theodolite.problems.critical_points import ONE_ARC_TOO_FAR, REGISTRATION
+from theodolite.problems.cliffs import CLIFFS
+from theodolite.problems.conditioning import ILL_CONDITIONED
 from theodolite.problems.digits import NUM_CLASSES, NUM_PIXELS, digits
+from theodolite.problems.far_minima import FAR_MINIMA
+from theodolite.problems.minima import ONE_ARC_TOO_FAR, REGISTRATION
 from theodolite.problems.networks import cross_entropy
+from theodolite.problems.overfitting import OVERFITTING
 from theodolite.problems.problem import Problem
 from theodolite.problems.recipe import Pairing, Perceptron, Recipe, sgd
+from theodolite.problems.winding import NONLOCAL
 
 DEFAULT = "saddle_point"
 """The one that surprises: a loss that lies flat like a minimum or a plateau, and has a way down."""
@@ -54,6 +59,12 @@ def _demo(obstacle: str, plant: Recipe, clean: Recipe, planted: str) -> Demo:
     """A demonstration from its two recipes."""
     ill, twin = Pairing(plant, clean).problems(f"demo-{obstacle}", obstacle, title=_TITLE, truth=planted, cure=_TITLE)
     return Demo(obstacle, ill, twin, planted)
+
+
+def _from_zoo(problems: tuple[Problem, ...], name: str, planted: str) -> Demo:
+    """A demonstration from a problem of the zoo and its twin."""
+    found = {problem.name: problem for problem in problems}
+    return Demo(found[name].obstacle, found[name], found[f"{name}-twin"], planted)
 
 
 _TITLE = "Handwritten digits"
@@ -111,5 +122,32 @@ DEMOS: tuple[Demo, ...] = (
         _RELU,
         "The hidden biases started at −20, so that no ReLU unit is active on any digit.",
     ),
+    _from_zoo(
+        ILL_CONDITIONED,
+        "conditioning-wine-net",
+        "The columns of the wines differ in size by a thousand: a step that is short enough for the large ones hardly "
+        "moves the weights of the small ones.",
+    ),
+    _from_zoo(
+        CLIFFS,
+        "cliff-ink",
+        "The rate of ink is an exponential of the weights: a step that is a little too bold meets a gradient many "
+        "times the usual one, and is thrown back.",
+    ),
+    _from_zoo(
+        FAR_MINIMA,
+        "far-digits",
+        "A plane separates the digits 0 and 1: longer weights always fit a little better, and no weights fit best.",
+    ),
+    _from_zoo(
+        NONLOCAL,
+        "winding-images",
+        "The way down follows the image of a 3 round and round: every step goes downhill, and hardly any goes nearer.",
+    ),
+    _from_zoo(
+        OVERFITTING,
+        "overfit-digits",
+        "A wide network learns 300 digits by heart, 40 % of them with wrong labels: the validation loss turns up.",
+    ),
 )
-"""One demonstration for each obstacle that the first rules know."""
+"""One demonstration for each obstacle."""

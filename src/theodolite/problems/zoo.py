@@ -3,21 +3,33 @@
 import difflib
 
 from theodolite.errors import SettingError
-from theodolite.problems.critical_points import LOCAL_MINIMA, SADDLES
+from theodolite.problems.cliffs import CLIFFS
+from theodolite.problems.conditioning import ILL_CONDITIONED
+from theodolite.problems.dead import DEAD
+from theodolite.problems.far_minima import FAR_MINIMA
 from theodolite.problems.healthy import HEALTHY
+from theodolite.problems.minima import LOCAL_MINIMA
 from theodolite.problems.noise import NOISY
+from theodolite.problems.overfitting import OVERFITTING
+from theodolite.problems.plateaus import PLATEAUS
 from theodolite.problems.problem import Problem
+from theodolite.problems.saddles import SADDLES
 from theodolite.problems.step_sizes import TOO_LARGE, TOO_SMALL
-from theodolite.problems.vanishing import DEAD, PLATEAUS
+from theodolite.problems.winding import NONLOCAL
 
 PROBLEMS: tuple[Problem, ...] = (
     *HEALTHY,
     *TOO_SMALL,
     *TOO_LARGE,
+    *ILL_CONDITIONED,
     *NOISY,
     *SADDLES,
     *LOCAL_MINIMA,
     *PLATEAUS,
+    *CLIFFS,
+    *FAR_MINIMA,
+    *NONLOCAL,
+    *OVERFITTING,
     *DEAD,
 )
 """All problems; each planted one is followed by its clean twin."""

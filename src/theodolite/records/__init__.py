@@ -1,8 +1,9 @@
 """What was measured: results as values, and the run store. Knows NumPy, never torch."""
 
-from theodolite.records.diagnosis import Diagnosis, Finding, Findings, Remedy, Trials
+from theodolite.records.diagnosis import Continuation, Diagnosis, Finding, Findings, Remedy, Trials
 from theodolite.records.estimates import MISSING, Estimate
 from theodolite.records.obstacles import OBSTACLES, UNDETERMINED, Status, Verdict
+from theodolite.records.planes import Layers, Plane, Section, Sections, Track
 from theodolite.records.points import (
     CriticalPoint,
     DirectionalCurvature,
@@ -17,12 +18,15 @@ from theodolite.records.run import Event, Run, list_runs
 from theodolite.records.solutions import GradientConditioning, Inertia, Solution
 from theodolite.records.spectra import DiagonalEstimate, NormEstimate, SpectralDensity, TraceEstimate
 from theodolite.records.survey import Rescaled, Survey, WhatIf
+from theodolite.records.terrain import Known, Ray, Trail
+from theodolite.records.timeline import Window
 from theodolite.records.writer import RunWriter
 
 __all__ = [
     "MISSING",
     "OBSTACLES",
     "UNDETERMINED",
+    "Continuation",
     "CriticalPoint",
     "Diagnosis",
     "DiagonalEstimate",
@@ -34,15 +38,21 @@ __all__ = [
     "Findings",
     "GradientConditioning",
     "Inertia",
+    "Known",
+    "Layers",
     "Line",
     "NewtonPath",
     "NormEstimate",
+    "Plane",
     "ProductCheck",
     "Progress",
+    "Ray",
     "Remedy",
     "Rescaled",
     "Run",
     "RunWriter",
+    "Section",
+    "Sections",
     "Series",
     "Solution",
     "SpectralDensity",
@@ -52,8 +62,11 @@ __all__ = [
     "Survey",
     "Taylor",
     "TraceEstimate",
+    "Track",
+    "Trail",
     "Trials",
     "Verdict",
     "WhatIf",
+    "Window",
     "list_runs",
 ]

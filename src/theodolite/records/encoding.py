@@ -21,9 +21,10 @@ from typing import Any, cast
 import numpy as np
 
 from theodolite.errors import RunError
-from theodolite.records.diagnosis import Diagnosis, Finding, Findings, Remedy, Trials
+from theodolite.records.diagnosis import Continuation, Diagnosis, Finding, Findings, Remedy, Trials
 from theodolite.records.estimates import Estimate
 from theodolite.records.obstacles import Status, Verdict
+from theodolite.records.planes import Layers, Plane, Section, Sections, Track
 from theodolite.records.points import (
     CriticalPoint,
     DirectionalCurvature,
@@ -37,11 +38,14 @@ from theodolite.records.results import Eigenpairs, Line, ProductCheck, Series
 from theodolite.records.solutions import GradientConditioning, Inertia, Solution
 from theodolite.records.spectra import DiagonalEstimate, NormEstimate, SpectralDensity, TraceEstimate
 from theodolite.records.survey import Rescaled, Survey, WhatIf
+from theodolite.records.terrain import Known, Ray, Trail
+from theodolite.records.timeline import Window
 
 RECORDS: Mapping[type, tuple[int, int]] = MappingProxyType(
     {
+        Continuation: (1, 0),
         CriticalPoint: (1, 0),
-        Diagnosis: (1, 0),
+        Diagnosis: (1, 1),
         DiagonalEstimate: (1, 0),
         DirectionalCurvature: (1, 0),
         Eigenpairs: (1, 0),
@@ -50,13 +54,19 @@ RECORDS: Mapping[type, tuple[int, int]] = MappingProxyType(
         Findings: (1, 0),
         GradientConditioning: (1, 0),
         Inertia: (1, 0),
+        Known: (1, 0),
+        Layers: (1, 0),
         Line: (1, 0),
         NewtonPath: (1, 0),
         NormEstimate: (1, 0),
         ProductCheck: (1, 0),
+        Plane: (1, 0),
         Progress: (1, 0),
+        Ray: (1, 0),
         Remedy: (1, 0),
         Rescaled: (1, 0),
+        Section: (1, 0),
+        Sections: (1, 0),
         Series: (1, 0),
         Solution: (1, 0),
         SpectralDensity: (1, 0),
@@ -65,8 +75,11 @@ RECORDS: Mapping[type, tuple[int, int]] = MappingProxyType(
         Survey: (1, 0),
         Taylor: (1, 0),
         TraceEstimate: (1, 0),
-        Trials: (1, 0),
+        Track: (1, 0),
+        Trail: (1, 0),
+        Trials: (1, 1),
         WhatIf: (1, 0),
+        Window: (1, 0),
     }
 )
 """Every class that can be stored, with the version of its fields: add a field → minor + 1, change one → major + 1."""

@@ -4,7 +4,7 @@ Both take anything shaped like a diagnosis, so that the diagnosis itself can use
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from textwrap import fill
 from types import MappingProxyType
@@ -12,6 +12,7 @@ from typing import Protocol
 
 from theodolite.records.estimates import Estimate
 from theodolite.records.obstacles import UNDETERMINED, Verdict
+from theodolite.records.timeline import Window
 
 HEADLINES = MappingProxyType(
     {
@@ -127,6 +128,10 @@ class Judged(Protocol):
         """Whether the probabilities were calibrated."""
 
     @property
+    def timeline(self) -> tuple[Window, ...]:
+        """What limited progress when."""
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """What the judgement leaves out."""
 
@@ -184,6 +189,7 @@ def text_page(diagnosis: Judged) -> str:
     if diagnosis.secondary:
         parts += ["", _wrap("Also present: " + ", ".join(map(plain, diagnosis.secondary)) + ".")]
     parts += ["", "Findings", *_finding_lines(findings)] if findings else []
+    parts += ["", "What limited progress when", *_timeline_lines(diagnosis.timeline)] if diagnosis.timeline else []
     tried = [_remedy_line(remedy) for remedy in diagnosis.remedies]
     parts += ["", "Tried on branches of this run (gain in loss over the plain continuation)", *tried] if tried else []
     parts += ["", *(_wrap(f"Note: {note}", "  ") for note in diagnosis.notes)] if diagnosis.notes else []
@@ -224,10 +230,28 @@ def _finding_line(finding: Found) -> str:
     return fill(line, _WIDTH, subsequent_indent=" " * 38, drop_whitespace=True)
 
 
+def _timeline_lines(windows: Sequence[Window]) -> list[str]:
+    """A line for each window, steps in a column."""
+    spans = [f"steps {window.first}–{window.last}" for window in windows]
+    width = max(map(len, spans))
+    return [
+        _wrap(f"- {span:<{width}}  {plain(window.obstacle)}" + (f": {window.why}" if window.why else ""), "    ")
+        for span, window in zip(spans, windows, strict=True)
+    ]
+
+
+def outcome(remedy: Tried) -> str:
+    """The gain of a remedy in words: a number with its error, or how the branches diverged."""
+    if remedy.gain.value == math.inf:
+        return "the run diverges without it"
+    if remedy.gain.value == -math.inf:
+        return "diverged"
+    return f"{remedy.gain.value:+.3g} ± {remedy.gain.error:.2g}" if remedy.gain.is_finite else "not measured"
+
+
 def _remedy_line(remedy: Tried) -> str:
-    gain = f"{remedy.gain.value:+.3g} ± {remedy.gain.error:.2g}" if remedy.gain.is_finite else "not measured"
     note = f" ({remedy.note})" if remedy.note else ""
-    return _wrap(f"- {remedy.name}: {gain} in {remedy.steps} steps{note}", "  ")
+    return _wrap(f"- {remedy.name}: {outcome(remedy)} in {remedy.steps} steps{note}", "  ")
 
 
 _STYLE = (
@@ -281,4 +305,4 @@ def _finding_row(finding: Found) -> str:
 
 
 def _remedy_row(remedy: Tried) -> str:
-    return _cells(remedy.name, str(remedy.gain) if remedy.gain.is_finite else "not measured", str(remedy.steps))
+    return _cells(remedy.name, outcome(remedy), str(remedy.steps))

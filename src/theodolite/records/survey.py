@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from theodolite.records.estimates import MISSING, Estimate
 from theodolite.records.obstacles import Status
+from theodolite.records.terrain import Known, Ray
 
 
 @dataclass(frozen=True)
@@ -83,8 +84,16 @@ class Survey:
         dead_worst: That share in the worst layer.
         dead_layer: Name of that layer.
         blocked: Share of parameters whose gradient is exactly zero on every batch.
+        silent_rectifiers: Share of the rectifiers, in layers or in the loss, that hand on zero only.
         revived: Weight, in [0, 1], of those parameters in the direction of most negative curvature: above zero, second
             order brings them back.
+        gain_ratio: (gᵀ|H|g)(gᵀ|H|⁻¹g)/(gᵀg)²: what correcting for curvature gains over the best single step size, by
+            the quadratic model.
+        condition_number: That of the part of the spectrum that carries the gradient.
+        sharpness: Largest eigenvalue of the Hessian in the metric in which the optimizer walks.
+        stable_sharpness: The sharpness beyond which its steps diverge on a quadratic; NaN if unknown.
+        rays: J far along some straight lines.
+        known: Better points that are known.
         notes: What could not be measured, and why.
     """
 
@@ -118,7 +127,14 @@ class Survey:
     dead_worst: float = float("nan")
     dead_layer: str = ""
     blocked: float = float("nan")
+    silent_rectifiers: float = float("nan")
     revived: float = float("nan")
+    gain_ratio: Estimate = MISSING
+    condition_number: Estimate = MISSING
+    sharpness: Estimate = MISSING
+    stable_sharpness: float = float("nan")
+    rays: tuple[Ray, ...] = ()
+    known: tuple[Known, ...] = ()
     notes: tuple[str, ...] = ()
 
     def scalars(self) -> dict[str, float]:
@@ -131,6 +147,10 @@ class Survey:
             values |= {f"{name}_eigenvalue": end.value, f"{name}_residual": end.error}
         values |= {"gradient_curvature": self.gradient_curvature, "dead_fraction": self.dead_fraction}
         return {name: value for name, value in values.items() if not math.isnan(value)}
+
+    def ray(self, name: str) -> Ray | None:
+        """One of the rays; None if it was not followed."""
+        return next((ray for ray in self.rays if ray.name == name), None)
 
     def what_if(self, name: str) -> WhatIf:
         """One of the moves; without a gain if it was not tried."""

@@ -4,8 +4,8 @@ import math
 from dataclasses import replace
 from typing import Any
 
-from theodolite.diagnosis.evidence import Evidence
-from theodolite.diagnosis.rules.thresholds import REVIVED, SEVERED
+from theodolite.diagnosis.evidence import Evidence, sure_gain
+from theodolite.diagnosis.rules.thresholds import DEAD, REVIVED, SEVERED, STEEP
 from theodolite.records import MISSING, Estimate, Finding, Status, Survey, Verdict
 
 NO_SURVEY = "a survey of the point that the training has reached: call monitor.diagnose() while the model is there"
@@ -15,8 +15,11 @@ LARGER_BATCH = "batch × 8"
 """Name of the cure that tells noise from steps that are too long."""
 
 
-SHORTER_STEPS = ("step × 0.1", "step × 0.3")
+SHORTER_STEPS = ("step × 0.01", "step × 0.1", "step × 0.3")
 """Names of the cures that shorten the step."""
+
+LONGER_STEPS = ("step × 10", "step × 100", "step × 1000")
+"""Names of the cures that make it far longer."""
 
 NOTHING = Estimate(0.0, 0.0)
 """An effect of zero, exactly."""
@@ -71,14 +74,17 @@ def best_move(evidence: Evidence, survey: Survey) -> Estimate:
 def best_of(evidence: Evidence, share: Estimate, names: tuple[str, ...]) -> Estimate:
     """The greater of a what-if's share and what the cures of these names gained on branches."""
     tried = [evidence.remedy(name) for name in names]
-    shares = [evidence.share(r.gain) for r in tried if r is not None and r.gain.is_finite]
+    shares = [evidence.cured(r) for r in tried if r is not None]
     return max([share, *shares], key=sure_gain)
 
 
-def sure_gain(gain: Estimate) -> float:
-    """A gain less two of its errors, to choose by; least where either is unknown."""
-    sure = gain.value - 2 * gain.error
-    return sure if math.isfinite(sure) else -math.inf
+def scaled_gain(evidence: Evidence) -> float:
+    """Share of the excess that the best step size gains on a branch, plain steps among them; NaN if none was tried."""
+    if not evidence.remedies or not evidence.remedies[0].baseline.is_finite:
+        return math.nan
+    plain = evidence.share(evidence.remedies[0].baseline).value
+    tried = [evidence.share(cure.gain).value for cure in evidence.remedies if cure.name.startswith("step × ")]
+    return plain + max([0.0, *(gain for gain in tried if math.isfinite(gain))])
 
 
 def is_noisy(survey: Survey) -> bool:
@@ -86,9 +92,30 @@ def is_noisy(survey: Survey) -> bool:
     return not survey.noise_scale.value < survey.batch
 
 
+def is_steep(survey: Survey) -> bool:
+    """Whether the steps come near to what is stable on a quadratic: where noise is to blame, they are far from it."""
+    return survey.sharpness.value > STEEP * survey.stable_sharpness
+
+
+def headroom(survey: Survey, about: float = 3.0) -> float:
+    """How many times longer steps may be and still be about stable on a quadratic; infinite where that is unknown.
+
+    Args:
+        survey: The survey.
+        about: How far beyond the stable sharpness, which is that of one point, steps may still be well.
+
+    Returns:
+        The factor.
+    """
+    if not survey.sharpness.value > 0 or not survey.stable_sharpness > 0:
+        return math.inf
+    return about * survey.stable_sharpness / survey.sharpness.value
+
+
 def is_severed(survey: Survey) -> bool:
     """Whether a layer hands on next to nothing, and second order does not bring it back."""
-    return survey.dead_worst >= SEVERED and not is_revived(survey)
+    is_silent = survey.silent_rectifiers > 0 and survey.blocked >= DEAD
+    return (survey.dead_worst >= SEVERED or is_silent) and not is_revived(survey)
 
 
 def is_revived(survey: Survey) -> bool:

@@ -194,14 +194,17 @@ def judge_dead_units(evidence: Evidence) -> Finding:
         says.append(f"worst: the input of {survey.dead_layer}, {percent(survey.dead_worst)}")
     if survey.blocked > 0:
         says.append(f"{percent(survey.blocked)} of the parameters get no gradient at all")
+    if survey.silent_rectifiers > 0:
+        says.append(f"{percent(survey.silent_rectifiers)} of the rectifiers hand on nothing but zero")
+    worst = 1.0 if survey.silent_rectifiers > 0 and survey.blocked >= DEAD else survey.dead_worst
     measured: dict[str, Any] = {
-        "statistic": Estimate(survey.dead_worst, 0.0, survey.examples),
-        "effect": Estimate(1.0, 0.0) if survey.dead_worst >= SEVERED else Estimate(survey.dead_fraction / 2, math.nan),
+        "statistic": Estimate(worst, 0.0, survey.examples),
+        "effect": Estimate(1.0, 0.0) if worst >= SEVERED else Estimate(survey.dead_fraction / 2, math.nan),
     }
-    if is_revived(survey) and survey.dead_worst >= DEAD:
+    if is_revived(survey) and worst >= DEAD:
         why = f"{says[0]}, but not lost: the most negative curvature brings them back"
         return found(_DEAD_UNITS, False, evidence=(why, *says[1:]), **measured)
-    if ALIVE < survey.dead_worst < DEAD:
+    if ALIVE < worst < DEAD:
         unsure = "whether the lost units matter: re-initialise them on a branch"
         return found(_DEAD_UNITS, None, evidence=tuple(says), missing=unsure, **measured)
-    return found(_DEAD_UNITS, survey.dead_worst >= DEAD, evidence=tuple(says), **measured)
+    return found(_DEAD_UNITS, worst >= DEAD, evidence=tuple(says), **measured)

@@ -2,26 +2,30 @@
 
 import math
 
-from theodolite.diagnosis.evidence import Evidence, History, is_diverged
+from theodolite.diagnosis.divergence import Divergence, divergence
+from theodolite.diagnosis.evidence import Evidence, is_diverged
 from theodolite.diagnosis.rules.parts import (
     LARGER_BATCH,
+    LONGER_STEPS,
     NO_SURVEY,
     NOTHING,
     SHORTER_STEPS,
     best_move,
     best_of,
     found,
+    headroom,
     is_noisy,
+    is_steep,
     ratio,
     usable,
 )
+from theodolite.diagnosis.rules.surface import judge_cliff
 from theodolite.diagnosis.rules.thresholds import (
     CRITICAL,
     DEAD,
-    GROWN,
+    FIFTH,
     LONGER,
     MANY_TIMES,
-    NOISY,
     OVERSHOOT,
     SHORTER,
     SLOW_FALL,
@@ -60,15 +64,6 @@ _STEP_TOO_LARGE = Finding(
     missing=NO_SURVEY,
 )
 
-_GRADIENT_NOISE = Finding(
-    "gradient_noise",
-    Verdict.UNDETERMINED,
-    threshold=NOISY,
-    meaning="share of the promise of a step that is lost because its batch is not the data",
-    picture="budget",
-    missing=NO_SURVEY,
-)
-
 
 def judge_none(evidence: Evidence) -> Finding:
     """The loss falls at a useful rate for its age, or is at its floor.
@@ -80,27 +75,53 @@ def judge_none(evidence: Evidence) -> Finding:
         The finding.
     """
     past = evidence.history
-    if is_diverged(evidence.survey, past) or evidence.is_above_start:
-        why = "the loss stands above where it started" if evidence.is_above_start else "the loss is not finite any more"
-        return found(_NONE, False, statistic=past.fallen, evidence=(why,))
+    stopped = _why_stopped(evidence)
+    if stopped:
+        return found(_NONE, False, statistic=past.fallen, evidence=(stopped,))
     if evidence.is_at_floor:
         left = evidence.excess / evidence.initial_excess if evidence.initial_excess > 0 else 0.0
         why = f"the loss is at its floor: {percent(left)} of its first excess is left"
         return found(_NONE, True, statistic=past.fallen, effect=NOTHING, evidence=(why,))
     fallen = past.fallen if past.fallen.is_finite else evidence.projected
-    if not fallen.is_finite:
-        return _NONE
+    return _judge_fall(evidence, fallen) if fallen.is_finite else _NONE
+
+
+def _why_stopped(evidence: Evidence) -> str:
+    """What shows at once that the run is not well; empty if nothing does."""
+    if is_diverged(evidence.survey, evidence.history):
+        return "the loss is not finite any more"
+    if evidence.is_thrown:
+        return "going on plainly, the loss is on average far above where it stands"
+    return "the loss stands above where it started" if evidence.is_above_start else ""
+
+
+def _judge_fall(evidence: Evidence, fallen: Estimate) -> Finding:
+    """Whether the excess falls at a useful rate, looking back and going on."""
     verb = "fall" if fallen.value >= 0 else "rise"
-    source = f"{verb}s" if past.fallen.is_finite else f"would {verb}, by plain steps on a branch,"
+    source = f"{verb}s" if evidence.history.fallen.is_finite else f"would {verb}, by plain steps on a branch,"
     why = f"the excess loss {source} by {percent(abs(fallen.value))} ± {percent(fallen.error)} while the age doubles"
-    if fallen.is_above(USEFUL_FALL, 1.0) and fallen.is_above(0.0) and evidence.is_confirmed:
-        return found(_NONE, True, statistic=fallen, evidence=(why,))
+    if _is_useful(fallen) and evidence.is_confirmed:
+        if _is_still_falling(evidence):
+            return found(_NONE, True, statistic=fallen, evidence=(why,))
+        why = f"{why}, but going on plainly from here gains next to nothing"
+        return found(_NONE, False, statistic=fallen, evidence=(why,))
     if fallen.is_above(SLOW_FALL) and _nothing_gains_more(evidence):
         slow = f"{why}, slowly, and nothing that was tried gains a twentieth of it"
         return found(_NONE, True, statistic=fallen, evidence=(slow,))
-    present = False if fallen.is_below(USEFUL_FALL, 1.0) else None
-    told = {"missing": "more steps: the trend is within its scatter"} if present is None else {}
+    present = False if fallen.is_below(USEFUL_FALL / 2, 1.0) else None
+    told = {"missing": "more steps: the fall is slow, or within its scatter"} if present is None else {}
     return found(_NONE, present, statistic=fallen, evidence=(why,), **told)
+
+
+def _is_useful(fallen: Estimate) -> bool:
+    """Whether the excess falls fast enough, and beyond two errors at least half as fast."""
+    return fallen.value > USEFUL_FALL and fallen.is_above(USEFUL_FALL / 2)
+
+
+def _is_still_falling(evidence: Evidence) -> bool:
+    """Whether going on plainly may gain half a useful fall while the age doubles; True if nobody tried."""
+    ahead = evidence.projected
+    return not (math.isfinite(ahead.error) and ahead.is_below(USEFUL_FALL / 2))
 
 
 def _nothing_gains_more(evidence: Evidence) -> bool:
@@ -129,21 +150,30 @@ def judge_step_too_small(evidence: Evidence) -> Finding:
         why = "no step ten times as long or more gains what its slope promises"
         return found(_STEP_TOO_SMALL, False, statistic=NOTHING, effect=NOTHING, evidence=(why,))
     factor, best = max(longer, key=lambda pair: pair[1].value)
-    real, share = survey.rescaled.at(1.0), evidence.share(best)
+    real, pace = survey.rescaled.at(1.0), _kept_up(evidence, best)
     says = (
-        f"steps × {factor:g} gain {number(best)} each, {percent(share.value)} of the excess loss",
+        f"steps × {factor:g} gain {number(best)} each; kept up over as many steps as the run has made, that is "
+        f"{percent(pace.value)} of the excess loss",
         f"as they are, they gain {number(real)}",
     )
-    gains = share.is_above(WORTH_IT) and best.value - 2 * best.error > MANY_TIMES * max(real.value, 0.0)
+    gains = pace.is_above(FIFTH, 1.0) and best.value - 2 * best.error > MANY_TIMES * max(real.value, 0.0)
     present = gains and _is_first_order(survey) and _is_sustained(evidence)
-    return found(_STEP_TOO_SMALL, present, statistic=ratio(best, real), effect=share, evidence=says)
+    effect = Estimate(min(1.0, pace.value), pace.error, pace.count)
+    return found(_STEP_TOO_SMALL, present, statistic=ratio(best, real), effect=effect, evidence=says)
+
+
+def _kept_up(evidence: Evidence, gain: Estimate) -> Estimate:
+    """Share of the excess that the gain of one step would take in as many steps as the run has made."""
+    share, steps = evidence.share(gain), max(1, evidence.history.steps)
+    return Estimate(share.value * steps, share.error * steps, share.count)
 
 
 def _promised(survey: Survey) -> list[tuple[float, Estimate]]:
-    """Longer steps, with gains that do not exceed what the slope promises: more than that is a far jump."""
+    """Longer steps that would be stable, and whose gains the slope promises: others are far jumps."""
     slope = max(0.0, survey.rescaled.slope.value)
     pairs = zip(survey.rescaled.factors, survey.rescaled.gains, strict=True)
-    return [(f, gain) for f, gain in pairs if f >= LONGER and gain.value <= 2 * f * slope + gain.error]
+    longest = headroom(survey)
+    return [(f, gain) for f, gain in pairs if LONGER <= f <= longest and gain.value <= 2 * f * slope + gain.error]
 
 
 def _is_first_order(survey: Survey) -> bool:
@@ -152,12 +182,13 @@ def _is_first_order(survey: Survey) -> bool:
 
 
 def _is_sustained(evidence: Evidence) -> bool:
-    """Whether ten times the step, kept up on a branch, gains at least half of ten times as much; True if not tried."""
-    tried = evidence.remedy("step × 10")
-    if tried is None:
+    """Whether longer steps, kept up on a branch, gain many times what plain ones do; True if none was tried."""
+    tried = [cure for cure in evidence.remedies if cure.name in LONGER_STEPS and not math.isnan(cure.gain.value)]
+    if not tried:
         return True
-    plain = max(0.0, tried.baseline.value)
-    return tried.gain.is_finite and tried.gain.value + plain > MANY_TIMES * plain and tried.gain.is_above(0.0)
+    best = max(tried, key=lambda cure: cure.gain.value)
+    plain = max(0.0, best.baseline.value)
+    return best.gain.value + plain > MANY_TIMES * plain and best.gain.is_above(0.0)
 
 
 def judge_step_too_large(evidence: Evidence) -> Finding:
@@ -170,7 +201,7 @@ def judge_step_too_large(evidence: Evidence) -> Finding:
         The finding.
     """
     if is_diverged(evidence.survey, evidence.history):
-        return _judge_divergence(evidence.history)
+        return _judge_divergence(divergence(evidence))
     survey = usable(evidence)
     if survey is None or not survey.own_uphill.is_finite:
         return _STEP_TOO_LARGE
@@ -182,32 +213,40 @@ def judge_step_too_large(evidence: Evidence) -> Finding:
     ]
     if 0 < bent < math.inf:
         says.append(f"curvature takes {percent(bent)} of what steps promise")
+    if survey.sharpness.is_finite:
+        says.append(
+            f"in the metric of the optimizer the sharpness is {number(survey.sharpness)}; beyond "
+            f"{survey.stable_sharpness:.3g} steps diverge on a quadratic"
+        )
+    if judge_cliff(evidence).verdict is Verdict.PRESENT:
+        says.append("single gradients explode: it is walls that shorter steps run into less hard")
+        return found(_STEP_TOO_LARGE, False, statistic=survey.own_uphill, effect=share, evidence=tuple(says))
     if _is_cured_by_batch(evidence, survey, share):
         says.append("a larger batch gains as well: it is noise that shorter steps average out")
         return found(_STEP_TOO_LARGE, False, statistic=survey.own_uphill, effect=share, evidence=tuple(says))
-    overshoots = survey.own_uphill.value >= UPHILL or bent >= OVERSHOOT
-    gains = share.is_above(WORTH_IT, 1.0) and share.is_above(0.0)
+    overshoots = survey.own_uphill.value >= UPHILL or bent >= OVERSHOOT or is_steep(survey)
+    is_wild = survey.own_uphill.value >= UPHILL and is_steep(survey)
+    gains = share.is_above(WORTH_IT, 1.0) and (is_wild or share.is_above(0.0))
     may_gain = not share.is_below(WORTH_IT)
     present = (True if gains else None if may_gain else False) if overshoots else False
     return found(_STEP_TOO_LARGE, present, statistic=survey.own_uphill, effect=share, evidence=tuple(says))
 
 
-def _judge_divergence(past: History) -> Finding:
+def _judge_divergence(how: Divergence) -> Finding:
     """The verdict on a run whose loss is not finite: it must have grown before, step by step."""
-    if not past.rise > GROWN:
+    verdict = how.is_overshoot
+    if verdict is Verdict.UNDETERMINED:
         unsure = "whether the loss grew step by step or in one jump: the last losses before it was not finite"
-        return found(_STEP_TOO_LARGE, None, missing=unsure)
-    grew = (
-        f"the loss grew to {past.rise:.3g} times its median",
-        f"from step {past.first_nonfinite} it is not finite",
-    )
-    return found(_STEP_TOO_LARGE, True, effect=Estimate(1.0, 0.0), evidence=grew)
+        return found(_STEP_TOO_LARGE, None, missing=unsure, evidence=how.told())
+    present = verdict is Verdict.PRESENT
+    return found(_STEP_TOO_LARGE, present, effect=Estimate(1.0, 0.0) if present else NOTHING, evidence=how.told())
 
 
 def _is_cured_by_batch(evidence: Evidence, survey: Survey, share: Estimate) -> bool:
-    """Whether a batch is mostly noise, and a larger one gains at least half of what a shorter step does."""
+    """Whether a batch is mostly noise, a larger one gains half of what a shorter step does, and steps are stable."""
     batch = evidence.remedy(LARGER_BATCH)
-    return batch is not None and is_noisy(survey) and evidence.share(batch.gain).value > share.value / 2
+    is_gaining = batch is not None and evidence.share(batch.gain).value > share.value / 2
+    return is_gaining and is_noisy(survey) and not is_steep(survey)
 
 
 def _shorter_gain(evidence: Evidence, survey: Survey) -> Estimate:
@@ -218,40 +257,3 @@ def _shorter_gain(evidence: Evidence, survey: Survey) -> Estimate:
     if not real.is_finite:
         return evidence.share(best)
     return evidence.share(Estimate(best.value - real.value, math.hypot(best.error, real.error), best.count))
-
-
-def judge_gradient_noise(evidence: Evidence) -> Finding:
-    """The batch gradient is mostly noise: its promise arrives on its own batch only, and a larger batch gains.
-
-    Args:
-        evidence: The evidence.
-
-    Returns:
-        The finding.
-    """
-    survey = usable(evidence)
-    if survey is None or not survey.promise.is_finite:
-        return _GRADIENT_NOISE
-    if survey.promise.value <= 0:
-        why = "these go uphill" if survey.promise.value < 0 else "these have no length; is the learning rate 0?"
-        return found(_GRADIENT_NOISE, None, missing=f"steps that promise something: {why}")
-    effect = best_of(evidence, MISSING, (LARGER_BATCH, *SHORTER_STEPS))
-    says = (
-        f"of a promise of {number(survey.promise)} a step, {number(survey.noise)} is noise",
-        f"what arrives is {number(survey.delivered)}",
-        f"gradient noise scale {number(survey.noise_scale)} examples, batch {survey.batch:.3g}",
-        f"a larger batch or a shorter step gains {percent(effect.value)} ± {percent(effect.error)} of the excess loss",
-    )
-    present, missing = _is_lost_to_noise(survey, effect), "larger batches or shorter steps tried on branches"
-    told = {} if present is not None else {"missing": missing}
-    return found(_GRADIENT_NOISE, present, statistic=survey.noise_share, effect=effect, evidence=says, **told)
-
-
-def _is_lost_to_noise(survey: Survey, effect: Estimate) -> bool | None:
-    """Whether most of the promise is noise, and averaging it out gains; None if that was not tried or is not sure."""
-    lost = survey.noise_share
-    if not is_noisy(survey) or lost.is_below(NOISY, 0.0):
-        return False
-    if not lost.is_above(NOISY) or not math.isfinite(effect.error):
-        return None
-    return effect.is_above(WORTH_IT, 1.0) and effect.is_above(0.0)

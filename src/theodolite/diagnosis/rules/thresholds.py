@@ -3,9 +3,9 @@
 Gains are shares of the excess loss J − floor.
 """
 
-USEFUL_FALL = 0.1
-"""A healthy loss falls like a power of the step. While the age doubles, t^(-1/2) loses 29 % of its excess, t^(-0.15)
-10 %: slower than that is not what a run is kept on for."""
+USEFUL_FALL = 0.2
+"""A healthy loss falls like a power of the step. While the age doubles, t^(-1/2) loses 29 % of its excess, t^(-1/3)
+21 %: slower than that is not what a run is kept on for."""
 
 SLOW_FALL, TWENTIETH = 0.02, 0.05
 """A loss whose least value is unknown, such as that of a language model, may fall by a few per cent a doubling and be
@@ -22,9 +22,6 @@ MANY_TIMES = 5.0
 
 LONGER, SHORTER = 10.0, 0.3
 """A step is far too small if ten times its length serves it, and too large if a third does."""
-
-GROWN = 2.0
-"""A loss that diverges step by step has at least doubled over three steps before it is not finite."""
 
 UPHILL = 0.3
 """Steps of a sensible length lower the loss of their own batch; three uphill in ten is no accident among 16."""
@@ -52,3 +49,35 @@ SEVERED = 0.95
 
 VANISHING = 1e-3
 """Gradient scales of layers differ by one or two decades in healthy nets; three mean that depth kills them."""
+
+CURED, SEVERAL_TIMES = 0.5, 3.0
+"""A few corrected steps that take half of the excess have found the way; where the trouble is another one, the best
+single step size, kept up on a branch, takes at least a third of that."""
+
+NEARLY_ALL = 0.9
+"""Where the loss falls for ever, next to nothing of the excess is left far out."""
+
+FAR_GAIN = 0.3
+"""A point that takes a third off the excess is worth going to."""
+
+SLIGHT_GAIN = 0.1
+"""A local move that gains less than a tenth of the excess does not lead there."""
+
+TURNED = 0.1
+"""A tenth of what was learnt of new data is lost again."""
+
+FIFTH = 0.2
+"""A step is worth making longer if, kept up over the age of the run, it would take a fifth off the excess."""
+
+STEEP = 0.7
+"""Batches with noise keep a healthy run at a tenth to a half of the stable sharpness; full ones drive it there."""
+
+WITHIN = 4.0
+"""A point is in reach if it lies within four times what the run has gone, or the weights are long."""
+
+LATE, ALONG = 0.02, 0.95
+"""A loss that falls for ever is what is left when a fiftieth of the first excess is; earlier, or before a classifier
+has all examples right, only where the steepest descent itself points along the endless way."""
+
+FAR_FROM_STABLE = 1e4
+"""Steps so far below what is stable have not been made long enough by any scaling that was tried on a branch."""

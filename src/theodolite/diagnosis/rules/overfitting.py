@@ -1,0 +1,51 @@
+"""Is the training loss no longer the point?"""
+
+import math
+
+from theodolite.diagnosis.evidence import Evidence
+from theodolite.diagnosis.rules.parts import NO_SURVEY, found
+from theodolite.diagnosis.rules.thresholds import TURNED
+from theodolite.diagnosis.words import number, percent
+from theodolite.records import Estimate, Finding, Trail, Verdict
+
+_OVERFITTING = Finding(
+    "overfitting",
+    Verdict.UNDETERMINED,
+    threshold=TURNED,
+    meaning="rise of the validation loss above its least, as a share of what it had fallen until then",
+    picture="validation",
+    missing=NO_SURVEY,
+    source="Prechelt 1998",
+)
+
+
+def judge_overfitting(evidence: Evidence) -> Finding:
+    """The training loss falls on while the validation loss has turned up beyond its error.
+
+    Args:
+        evidence: The evidence.
+
+    Returns:
+        The finding.
+    """
+    came = evidence.trail
+    if not evidence.is_validated:
+        return found(_OVERFITTING, None, missing="validation data: Monitor(..., validation=batches)")
+    if came is None or not came.turn.is_finite:
+        return _OVERFITTING
+    learnt = float(came.validation[0]) - (float(came.validation[-3:].mean()) - came.turn.value)
+    trained = _trained_on(came)
+    rise = Estimate(came.turn.value / learnt, came.turn.error / learnt) if learnt > 0 else Estimate(math.inf, math.nan)
+    says = (
+        f"the validation loss has risen by {number(came.turn)} since step {came.turned_at}, {percent(rise.value)} of "
+        "what it had fallen",
+        f"the training loss has fallen by {trained:.3g} since then",
+    )
+    has_turned = came.turn.is_above(0.0) and rise.value > TURNED and trained > 0
+    return found(_OVERFITTING, has_turned, statistic=rise, effect=rise, evidence=says)
+
+
+def _trained_on(came: Trail) -> float:
+    """How far the training loss has fallen since the validation loss was least."""
+    least = int((came.steps == came.turned_at).argmax())
+    return float(came.losses[least] - came.losses[-1])

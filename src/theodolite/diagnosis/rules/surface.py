@@ -1,0 +1,103 @@
+"""Is it the shape of the surface under the steps: badly conditioned, or with cliffs?"""
+
+import math
+
+from theodolite.diagnosis.divergence import SPIKE, Divergence, divergence
+from theodolite.diagnosis.evidence import Evidence, greatest_spike, is_diverged
+from theodolite.diagnosis.rules.noise import judge_gradient_noise
+from theodolite.diagnosis.rules.parts import NO_SURVEY, found, headroom, scaled_gain, usable
+from theodolite.diagnosis.rules.thresholds import CRITICAL, CURED, FAR_FROM_STABLE, SEVERAL_TIMES, WORTH_IT
+from theodolite.diagnosis.words import number, percent
+from theodolite.records import Estimate, Finding, Verdict
+
+_ILL_CONDITIONING = Finding(
+    "ill_conditioning",
+    Verdict.UNDETERMINED,
+    threshold=SEVERAL_TIMES,
+    meaning="gain of a few curvature-corrected steps over that of the best single step size, kept up on a branch",
+    picture="conditioning",
+    missing=NO_SURVEY,
+)
+
+_CLIFF = Finding(
+    "cliff",
+    Verdict.UNDETERMINED,
+    threshold=SPIKE,
+    meaning="greatest norm of a gradient over the median of those around it",
+    picture="gradient_norms",
+    missing=NO_SURVEY,
+    source="Pascanu et al. 2013",
+)
+
+
+def judge_ill_conditioning(evidence: Evidence) -> Finding:
+    """No single step size fits: steps corrected for curvature gain many times what the best step size gains.
+
+    Args:
+        evidence: The evidence.
+
+    Returns:
+        The finding.
+    """
+    survey, gained, scaled = usable(evidence), evidence.corrected, scaled_gain(evidence)
+    if survey is None or not (math.isfinite(gained) and math.isfinite(scaled)):
+        return _ILL_CONDITIONING
+    times = gained / max(scaled, 1e-9)
+    count = len(evidence.trials.corrected)
+    says = (
+        f"{count} curvature-corrected steps take {percent(gained)} off the excess; the best of all step sizes takes "
+        f"{percent(scaled)} in {evidence.remedies[0].steps} steps",
+        f"condition number {number(survey.condition_number)} for 99 % of the gradient; one corrected step gains "
+        f"{number(survey.gain_ratio)} times the best plain one, to second order",
+    )
+    measured = {"statistic": Estimate(times, math.nan), "evidence": says}
+    if judge_gradient_noise(evidence).verdict is Verdict.PRESENT:
+        unsure = "steps on larger batches: corrected steps see all examples, and noise may be what they are free of"
+        return found(_ILL_CONDITIONING, None, missing=unsure, **measured)
+    if headroom(survey) > FAR_FROM_STABLE or judge_cliff(evidence).verdict is Verdict.PRESENT:
+        return found(_ILL_CONDITIONING, False, **measured)
+    is_saddle = survey.escape < CRITICAL and survey.smallest.is_below(0.0, 1.0)
+    present = gained > CURED and times > SEVERAL_TIMES and not is_saddle
+    return found(
+        _ILL_CONDITIONING,
+        present,
+        effect=Estimate(gained - max(scaled, 0.0), 0.0),
+        **measured,
+    )
+
+
+def judge_cliff(evidence: Evidence) -> Finding:
+    """Walls: gradients explode for single steps, and throw the run back.
+
+    Args:
+        evidence: The evidence.
+
+    Returns:
+        The finding.
+    """
+    if is_diverged(evidence.survey, evidence.history):
+        return _judge_blow_up(divergence(evidence))
+    greatest = greatest_spike(evidence)
+    if not math.isfinite(greatest):
+        return _CLIFF
+    highest = Estimate(greatest, 0.0)
+    clip = evidence.remedy("clipping")
+    share = evidence.cured(clip) if clip is not None else Estimate(math.nan)
+    says = [f"the greatest gradient is {highest.value:.3g} times the median of those around it"]
+    if clip is not None:
+        says.append(f"clipping gains {percent(share.value)} ± {percent(share.error)} of the excess loss")
+    if highest.value < SPIKE:
+        return found(_CLIFF, False, statistic=highest, evidence=tuple(says))
+    present = True if share.is_above(WORTH_IT, 1.0) or (clip is not None and clip.gain.value == math.inf) else None
+    present = False if present is None and share.is_below(WORTH_IT) else present
+    return found(_CLIFF, present, statistic=highest, effect=share, evidence=tuple(says))
+
+
+def _judge_blow_up(how: Divergence) -> Finding:
+    """The verdict on a run whose loss is not finite: a wall, if that came at once out of a gentle stretch."""
+    verdict = how.is_cliff
+    present = None if verdict is Verdict.UNDETERMINED else verdict is Verdict.PRESENT
+    told = {"missing": "a branch that repeats how the loss grew"} if present is None else {}
+    return found(
+        _CLIFF, present, effect=Estimate(1.0, 0.0) if present else Estimate(math.nan), evidence=how.told(), **told
+    )

@@ -1,0 +1,127 @@
+"""What limited progress when? Windows that double with the age of a run, each judged by what was recorded in it."""
+
+import math
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from jaxtyping import Float
+
+from theodolite.diagnosis.divergence import SPIKE
+from theodolite.diagnosis.evidence import spike
+from theodolite.diagnosis.rules.thresholds import NOISY, OVERSHOOT, TURNED, USEFUL_FALL
+from theodolite.diagnosis.words import percent
+from theodolite.records import MISSING, UNDETERMINED, Estimate, Run, Series, Trail, Window
+
+_MOST = 6
+"""Windows, the last of which is the second half of the run; what came before the first is left out."""
+
+_FEWEST = 3
+"""Budgets in a window, for a mean to say something."""
+
+
+@dataclass(frozen=True)
+class _Record:
+    """The series that windows are judged by."""
+
+    losses: Series
+    norms: Series
+    budget: dict[str, Series]
+    trail: Trail | None
+    floor: float
+
+
+def timeline(run: Run, last: str) -> tuple[Window, ...]:
+    """A verdict for each window of a run; each window is as long as all before it together.
+
+    A window in which the excess loss fell at a useful rate is ``none``, or ``overfitting`` where the validation loss
+    turned up meanwhile. Otherwise the budgets in it tell whether noise or curvature took what steps promised, and
+    gradient norms whether single ones exploded. Saddles, minima, plateaus and conditioning take a survey, which is made
+    at the end only: before, they are ``undetermined``.
+
+    Args:
+        run: The run.
+        last: The verdict on where the run has arrived, which is that of the last window.
+
+    Returns:
+        The windows in order; none for a run of fewer than 16 steps.
+
+    Raises:
+        RunError: If the run cannot be read.
+    """
+    steps = run.num_steps
+    if steps < 2**4:
+        return ()
+    budget = {name: run.series(name) for name in ("promise", "noise", "curvature", "higher_order")}
+    floor = float(run.metadata.get("floor") or 0.0)
+    record = _Record(run.series("loss"), run.series("grad_norm"), budget, run.result("Trail"), floor)
+    count = min(_MOST, int(math.log2(steps)) - 2)
+    edges = [round(steps / 2**k) for k in range(count, -1, -1)]
+    windows = [_judged(record, first, end) for first, end in pairwise(edges)]
+    final = windows[-1]
+    why = final.why if final.obstacle == last else "by the survey of where it arrived"
+    return (*windows[:-1], Window(final.first, final.last, last, final.fallen, why))
+
+
+def _judged(record: _Record, first: int, last: int) -> Window:
+    """What limited progress in one window."""
+    losses = _within(record.losses, first, last)
+    if losses.size and not np.isfinite(losses).all():
+        return Window(first, last, UNDETERMINED, why="the loss ceased to be finite")
+    fallen = _fallen(record, first, last)
+    rise = _rise_of_validation(record.trail, first, last)
+    if rise > TURNED:
+        return Window(first, last, "overfitting", fallen, f"the validation loss rose by {percent(rise)} of its fall")
+    if fallen.is_finite and fallen.value > USEFUL_FALL:
+        return Window(first, last, "none", fallen, f"{percent(fallen.value)} of the excess loss went")
+    highest = spike(_within(record.norms, first, last))
+    if highest > SPIKE:
+        return Window(first, last, "cliff", fallen, f"a gradient was {highest:.3g} times those around it")
+    obstacle, why = _lost_to(record, first, last)
+    return Window(first, last, obstacle, fallen, why)
+
+
+def _lost_to(record: _Record, first: int, last: int) -> tuple[str, str]:
+    """What took the promise of the steps of a window, if it is known."""
+    parts = {name: _within(series, first, last) for name, series in record.budget.items()}
+    promise = float(parts["promise"].sum())
+    if min(part.size for part in parts.values()) < _FEWEST or not promise > 0:
+        return UNDETERMINED, "too few progress budgets: raise the budget of the monitor"
+    noise = float(parts["noise"].sum()) / promise
+    bent = float(parts["curvature"].sum() + parts["higher_order"].sum()) / promise
+    if noise > max(NOISY, bent):
+        return "gradient_noise", f"noise took {percent(noise)} of what steps promised"
+    if bent > OVERSHOOT:
+        return "step_too_large", f"curvature took {percent(bent)} of what steps promised"
+    return UNDETERMINED, "neither noise nor curvature took most of what steps promised"
+
+
+def _fallen(record: _Record, first: int, last: int) -> Estimate:
+    """Share of the excess that went in a window, by J at the points of the trail, else by recorded losses."""
+    came = record.trail
+    if came is not None and len(came.steps) > 1:
+        before, after = (float(np.interp(step, came.steps, came.losses)) for step in (first, last))
+        error = float(np.nanmax(came.errors)) if np.isfinite(came.errors).any() else math.nan
+    else:
+        losses = _within(record.losses, first, last)
+        parts = np.array_split(losses, 4)
+        if losses.size < 4 * _FEWEST:
+            return MISSING
+        before, after = float(parts[0].mean()), float(parts[-1].mean())
+        error = math.hypot(*(float(part.std(ddof=1)) / math.sqrt(part.size) for part in (parts[0], parts[-1])))
+    excess = before - record.floor
+    return Estimate((before - after) / excess, error / excess) if excess > 0 else MISSING
+
+
+def _rise_of_validation(came: Trail | None, first: int, last: int) -> float:
+    """How far the validation loss rose in a window, as a share of its fall from the start; NaN if not measured."""
+    if came is None or not came.validation.size:
+        return math.nan
+    at = [float(np.interp(step, came.steps, came.validation)) for step in (first, last)]
+    learnt = float(came.validation[0] - came.validation.min())
+    return (at[1] - at[0]) / learnt if learnt > 0 else math.nan
+
+
+def _within(series: Series, first: int, last: int) -> Float[np.ndarray, "points"]:
+    """The values of a series in a window."""
+    return series.values[(series.steps > first) & (series.steps <= last)]

@@ -1,0 +1,67 @@
+"""What does the loop do beside plain steps? Clipping and a schedule, told from the record."""
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+
+from theodolite.records import Run, Series
+
+_SAME = 1e-3
+_OFTEN = 0.2
+"""A fifth of the recorded gradients with exactly the greatest norm: that norm is where they are clipped."""
+
+_FEWEST = 5
+_DECAYED = 0.1
+"""A learning rate below a tenth of its median over the last quarter is the end of a schedule."""
+
+
+@dataclass(frozen=True)
+class Habits:
+    """What branches repeat.
+
+    Attributes:
+        clip: Norm at which gradients are clipped; None if they are not.
+        rate: Median learning rate of the last quarter, if the last one is next to nothing beside it; else None.
+    """
+
+    clip: float | None = None
+    rate: float | None = None
+
+    @classmethod
+    def of(cls, run: Run) -> Self:
+        """Read them off the series of a run."""
+        return cls(clip_of(run.series("grad_norm").values), rate_of(run.series("learning_rate")))
+
+
+def clip_of(norms: np.ndarray) -> float | None:
+    """Norm at which gradients are clipped, from recorded norms that vary and often are equal to the greatest.
+
+    Args:
+        norms: Norms of gradients that the optimizer was given.
+
+    Returns:
+        The norm; None if there is no clipping.
+    """
+    seen = norms[np.isfinite(norms)]
+    if seen.size < _FEWEST or not seen.max() > 0:
+        return None
+    at_most = seen >= seen.max() * (1 - _SAME)
+    is_clipped = _FEWEST <= at_most.sum() >= _OFTEN * seen.size and not at_most.all()
+    return float(seen.max()) if is_clipped else None
+
+
+def rate_of(rates: Series) -> float | None:
+    """Median learning rate of the last quarter, if the last one is next to nothing beside it.
+
+    Args:
+        rates: Recorded learning rates.
+
+    Returns:
+        The rate; None if the last one stands for the run.
+    """
+    if not rates.values.size:
+        return None
+    late = rates.values[rates.steps > 0.75 * rates.steps[-1]]
+    median = float(np.median(late)) if late.size else 0.0
+    return median if 0.0 <= rates.values[-1] < _DECAYED * median else None
