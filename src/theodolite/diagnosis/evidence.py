@@ -139,7 +139,19 @@ class Evidence:
             return MISSING
         share = self.share(self.remedies[0].baseline)
         factor = self.history.steps / steps
-        return Estimate(share.value * factor, share.error * factor, share.count)
+        return Estimate(share.value * factor, math.hypot(share.error, self.unrest) * factor, share.count)
+
+    @property
+    def unrest(self) -> float:
+        """How far J moves to and fro between points of the last half of the trail, as a share of the excess.
+
+        Where a branch begins and ends is a matter of chance by as much, also where there is none in the batches.
+        """
+        came = self.trail
+        if came is None or len(came.losses) < _FEWEST_BLOCKS or not self.excess > 0:
+            return 0.0
+        bends = np.diff(came.losses[len(came.losses) // 2 :], 2)  # a straight trend is no unrest
+        return float(np.sqrt(np.mean(bends**2) / 6)) / self.excess if np.isfinite(bends).all() else 0.0
 
     @property
     def initial_excess(self) -> float:

@@ -92,7 +92,7 @@ def _helpful(evidence: Evidence) -> Remedy | None:
 
 def _is_told_by_survey(finding: Finding) -> bool:
     """Whether a finding stands without a trend of the loss: its effect was measured, and is large."""
-    return finding.effect.is_above(0.1)
+    return finding.effect.is_above(0.1, 1.0) and finding.effect.is_above(0.0)
 
 
 def _probabilities(findings: Findings, obstacle: str) -> dict[str, float]:

@@ -97,6 +97,13 @@ def is_steep(survey: Survey) -> bool:
     return survey.sharpness.value > STEEP * survey.stable_sharpness
 
 
+def is_overshooting(evidence: Evidence, survey: Survey) -> bool:
+    """Whether unstable steps are to blame, not single gradients: shorter ones gain twice what clipping does."""
+    clip = evidence.remedy("clipping")
+    shorter = best_of(evidence, MISSING, SHORTER_STEPS)
+    return is_steep(survey) and clip is not None and shorter.value > 2 * max(0.0, evidence.cured(clip).value)
+
+
 def headroom(survey: Survey, about: float = 3.0) -> float:
     """How many times longer steps may be and still be about stable on a quadratic; infinite where that is unknown.
 

@@ -15,6 +15,7 @@ from theodolite.diagnosis.rules.parts import (
     found,
     headroom,
     is_noisy,
+    is_overshooting,
     is_steep,
     ratio,
     usable,
@@ -218,7 +219,7 @@ def judge_step_too_large(evidence: Evidence) -> Finding:
             f"in the metric of the optimizer the sharpness is {number(survey.sharpness)}; beyond "
             f"{survey.stable_sharpness:.3g} steps diverge on a quadratic"
         )
-    if judge_cliff(evidence).verdict is Verdict.PRESENT:
+    if judge_cliff(evidence).verdict is Verdict.PRESENT and not is_overshooting(evidence, survey):
         says.append("single gradients explode: it is walls that shorter steps run into less hard")
         return found(_STEP_TOO_LARGE, False, statistic=survey.own_uphill, effect=share, evidence=tuple(says))
     if _is_cured_by_batch(evidence, survey, share):

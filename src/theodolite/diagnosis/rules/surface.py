@@ -5,7 +5,7 @@ import math
 from theodolite.diagnosis.divergence import SPIKE, Divergence, divergence
 from theodolite.diagnosis.evidence import Evidence, greatest_spike, is_diverged
 from theodolite.diagnosis.rules.noise import judge_gradient_noise
-from theodolite.diagnosis.rules.parts import NO_SURVEY, found, headroom, scaled_gain, usable
+from theodolite.diagnosis.rules.parts import NO_SURVEY, found, headroom, is_overshooting, scaled_gain, usable
 from theodolite.diagnosis.rules.thresholds import CRITICAL, CURED, FAR_FROM_STABLE, SEVERAL_TIMES, WORTH_IT
 from theodolite.diagnosis.words import number, percent
 from theodolite.records import Estimate, Finding, Verdict
@@ -86,6 +86,10 @@ def judge_cliff(evidence: Evidence) -> Finding:
     says = [f"the greatest gradient is {highest.value:.3g} times the median of those around it"]
     if clip is not None:
         says.append(f"clipping gains {percent(share.value)} ± {percent(share.error)} of the excess loss")
+    survey = usable(evidence)
+    if survey is not None and is_overshooting(evidence, survey):
+        says.append("shorter steps gain twice as much: it is their length")
+        return found(_CLIFF, False, statistic=highest, effect=share, evidence=tuple(says))
     if highest.value < SPIKE:
         return found(_CLIFF, False, statistic=highest, evidence=tuple(says))
     present = True if share.is_above(WORTH_IT, 1.0) or (clip is not None and clip.gain.value == math.inf) else None
