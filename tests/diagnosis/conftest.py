@@ -88,11 +88,11 @@ def came(validation: tuple[float, ...] = (2.3, 0.8, 0.7, 0.7, 0.7), turn: float 
     return Trail(steps, losses, errors, apart, norms, held_out, estimate(turn, 0.01), int(steps[held_out.argmin()]))
 
 
-def steady(spike: float = 1.0, steps: int = 60) -> Continuation:
-    """Plain steps whose gradient norms are alike but for one."""
+def steady(spike: float = 1.0, steps: int = 60, level: float = 0.5) -> Continuation:
+    """Plain steps at one level of the loss whose gradient norms are alike but for one."""
     norms = np.ones((3, steps))
     norms[:, steps // 2] = spike
-    return Continuation(np.full((3, steps), 0.5), norms, np.ones((3, steps)))
+    return Continuation(np.full((3, steps), level), norms, np.ones((3, steps)))
 
 
 STEADY, WAY = steady(), came()

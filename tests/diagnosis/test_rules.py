@@ -77,7 +77,10 @@ def test_progress_beats_every_ill(evidence: Any) -> None:
 
 def test_the_floor_is_arrival(evidence: Any) -> None:
     """At its floor a run has arrived, however slow it has become."""
-    assert judge(evidence(loss=estimate(0.005, 0.001), **AT_MINIMUM)).obstacle == "none"
+    arrived = {"loss": estimate(0.005, 0.001), **AT_MINIMUM}
+    assert judge(evidence(plain=steady(level=0.005), **arrived)).obstacle == "none"
+    thrown = judge(evidence(plain=steady(level=0.5), **arrived))
+    assert thrown.findings["none"].verdict is Verdict.ABSENT  # it touched the floor by accident
 
 
 def test_greater_effect_is_named_first(evidence: Any) -> None:

@@ -93,14 +93,17 @@ def test_the_record_alone_gives_the_same_judgement(tmp_path: Path) -> None:
 
 
 def test_a_loss_that_is_not_finite_is_told(tmp_path: Path) -> None:
-    """Diverged: the survey says so and claims nothing; the verdict is a step too large."""
+    """Diverged: the survey says so, and looks at the last point before; the verdict is a step too large."""
     monitor = watched(Point(1.0, 1.0), lambda m, _: (m.x**2).sum() + 1, tmp_path / "r", rate=50.0, steps=100)
     diagnosis = monitor.diagnose(seconds=30)
     found = Run(monitor.run).result("Survey")
     assert found.status is Status.NONFINITE
-    assert not found.largest.is_finite
+    assert found.step < 100
+    assert any("surveyed at step" in note for note in found.notes)
     assert diagnosis.obstacle == "step_too_large"
-    assert diagnosis.remedies == ()
+    cured = {remedy.name: remedy for remedy in diagnosis.remedies}
+    assert cured["step × 0.01"].helped
+    assert not cured["step × 10"].helped
 
 
 def test_no_time_is_told_not_hidden(tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ def list_(*, json_: bool) -> None:
     from theodolite.problems import PROBLEMS
 
     if json_:
-        names = ("name", "obstacle", "title", "truth", "steps", "floor", "twin_of")
+        names = ("name", "obstacle", "title", "truth", "steps", "floor", "twin_of", "family", "needs")
         click.echo(as_json([{name: getattr(one, name) for name in names} for one in PROBLEMS]))
         return
     rows = [(one.name, one.obstacle, str(one.steps), one.title) for one in PROBLEMS]

@@ -1,18 +1,14 @@
 """Which obstacle is it? All rules are heard; the one whose removal would gain most is named."""
 
-import math
 from dataclasses import replace
 from pathlib import Path
 
+from theodolite.diagnosis.calibration import CONFIDENCE, probabilities
 from theodolite.diagnosis.evidence import Evidence, gather
 from theodolite.diagnosis.rules import RULES
 from theodolite.diagnosis.timeline import timeline
 from theodolite.diagnosis.words import summary
 from theodolite.records import OBSTACLES, UNDETERMINED, Diagnosis, Finding, Findings, Remedy, Run, Verdict
-
-_SCORES = {Verdict.PRESENT: 1.0, Verdict.UNDETERMINED: 0.1, Verdict.ABSENT: 0.01}
-_NAMED = 4.0
-"""Weights from verdicts to probabilities: not calibrated, and said to be so."""
 
 _BEFORE_NONE = ("overfitting", "no_minimum")
 """Obstacles of runs whose loss falls, the graver first: not the loss is at fault, but what it is taken for."""
@@ -67,12 +63,12 @@ def judge(evidence: Evidence, *, run: str = "") -> Diagnosis:
     survey = evidence.survey
     return Diagnosis(
         obstacle=obstacle,
-        probabilities=_probabilities(findings, obstacle),
+        probabilities=probabilities(findings, obstacle),
         findings=findings,
         remedies=evidence.remedies,
         summary=summary(obstacle, named, others, _helpful(evidence) if obstacle == "none" else None),
         secondary=others,
-        calibrated=False,
+        calibrated=bool(CONFIDENCE),
         run=run,
         notes=survey.notes if survey is not None else ("no survey was made: judged from the series alone",),
     )
@@ -93,10 +89,3 @@ def _helpful(evidence: Evidence) -> Remedy | None:
 def _is_told_by_survey(finding: Finding) -> bool:
     """Whether a finding stands without a trend of the loss: its effect was measured, and is large."""
     return finding.effect.is_above(0.1, 1.0) and finding.effect.is_above(0.0)
-
-
-def _probabilities(findings: Findings, obstacle: str) -> dict[str, float]:
-    """Weights of the verdicts, normalised."""
-    weights = {f.obstacle: _SCORES[f.verdict] * (_NAMED if f.obstacle == obstacle else 1.0) for f in findings}
-    total = math.fsum(weights.values())
-    return {name: weight / total for name, weight in weights.items()}

@@ -107,8 +107,8 @@ def _fallen(record: _Record, first: int, last: int) -> Estimate:
         parts = np.array_split(losses, 4)
         if losses.size < 4 * _FEWEST:
             return MISSING
-        before, after = float(parts[0].mean()), float(parts[-1].mean())
-        error = math.hypot(*(float(part.std(ddof=1)) / math.sqrt(part.size) for part in (parts[0], parts[-1])))
+        ends = [Estimate.mean_of(part) for part in (parts[0], parts[-1])]
+        before, after, error = ends[0].value, ends[1].value, math.hypot(ends[0].error, ends[1].error)
     excess = before - record.floor
     return Estimate((before - after) / excess, error / excess) if excess > 0 else MISSING
 

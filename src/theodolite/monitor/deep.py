@@ -28,6 +28,9 @@ from theodolite.records import Run, Status, Survey, Trail
 _SURVEY_SHARE, _REMEDY_SHARE = 0.4, 0.45
 
 _FEWEST_POINTS, _MOST_POINTS = 9, 33
+_WAY_SHARE = 0.2
+"""Of the time of the survey, what the points of the way may take."""
+
 _FEWEST_BATCHES = 8
 """Four batches propose and four judge: fewer would leave no error to speak of."""
 
@@ -127,14 +130,21 @@ def _path(ground: Ground, start: Tensor, deadline: float) -> Any:
 
 def _came(observer: Observer, ground: Ground) -> Trail | None:
     """What stands at the points that the run came through."""
+    most = ground.affordable(_WAY_SHARE, _FEWEST_POINTS)
     if observer.validation is None:
-        return trail(observer.points, ground.split.whole, ground.theta, ground.step)
+        return trail(observer.points, ground.split.whole, ground.theta, ground.step, most=most)
     model = copy.deepcopy(ground.bench.model)  # its buffers are set to what they were at each point
     bench = replace(ground.bench, model=model.eval())
     batches = bench.grouped(list(batches_of(observer.validation)()), ground.precision, groups=_VALIDATION_GROUPS)
     check = bench.checked(batches, lambda: ground.precision)
     return trail(
-        observer.points, ground.split.whole, ground.theta, ground.step, validation=check, buffers=Buffers(model)
+        observer.points,
+        ground.split.whole,
+        ground.theta,
+        ground.step,
+        validation=check,
+        buffers=Buffers(model),
+        most=most,
     )
 
 

@@ -1,6 +1,7 @@
 """What lies further off from where a training stands: straight lines far beyond, and better points that are known."""
 
 import math
+from itertools import islice
 from typing import Any
 
 from jaxtyping import Float
@@ -10,6 +11,12 @@ from theodolite.monitor.ground import Ground
 from theodolite.probes.terrain import known, lowest_at_random, ray
 from theodolite.probes.whatifs import unit
 from theodolite.records import Known, Ray, Trail
+
+_SHARE = 0.5
+"""Of the time of the survey, what may be spent here."""
+
+_RAY_PASSES = 18
+"""A ray, or the line to a better point, takes so many evaluations of J at most."""
 
 _WORTH_KNOWING = 0.05
 """A point counts as better if it takes a twentieth off the excess loss."""
@@ -28,7 +35,12 @@ def far_off(ground: Ground, came: Trail | None) -> dict[str, Any]:
     theta, judge = ground.theta, ground.split.whole
     downhill = unit(-judge.gradient(theta))
     reach = ground.reach
-    ways = _ways(ground, downhill)
+    passes = ground.affordable(_SHARE, _RAY_PASSES)
+    known_ways = _ways(ground, downhill)
+    ways = dict(islice(known_ways.items(), passes // _RAY_PASSES))
+    if len(ways) < len(known_ways):
+        left_out = ", ".join(name for name in known_ways if name not in ways)
+        ground.clock.notes.append(f"rays {left_out}: left out, they would have taken too long")
     rays: list[Ray] = []
     better: list[tuple[str, Tensor]] = []
     for name, (way, first) in ways.items():
@@ -42,8 +54,10 @@ def far_off(ground: Ground, came: Trail | None) -> dict[str, Any]:
     better += _along_trail(ground, came)
     gone = theta - ground.start if ground.start is not None else None
     radius = float(gone.double().norm()) if gone is not None else 0.0
-    lowest = lowest_at_random(judge, theta, max(radius, reach), ground.generator())
-    better += [("points at random", lowest)] if lowest is not None else []
+    if passes >= 2 * len(known_ways) * _RAY_PASSES:
+        lowest = lowest_at_random(judge, theta, max(radius, reach), ground.generator())
+        better += [("points at random", lowest)] if lowest is not None else []
+    better = better[: passes // _RAY_PASSES]
     places = [known(judge, theta, at, source=source, downhill=downhill, gone=gone) for source, at in better]
     excess = judge.value(theta) - ground.floor
     worth = [place for place in places if place.gain.value > _WORTH_KNOWING * max(excess, 0.0)]

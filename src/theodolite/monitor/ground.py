@@ -97,6 +97,12 @@ class Ground:
         """A length to scale moves by."""
         return REACH * max(float(self.theta.double().norm()), usual_norm(self.bench.params))
 
+    def affordable(self, share: float, fewest: int) -> int:
+        """How many evaluations of J on the whole sample a share of the survey's time allows, and at least so many."""
+        started = time.perf_counter()
+        self.split.whole.value(self.theta)
+        return max(fewest, int(share * self.seconds / max(time.perf_counter() - started, 1e-9)))
+
     def generator(self) -> torch.Generator:
         """A fresh source of randomness, the same at each call."""
         return torch.Generator(self.theta.device).manual_seed(self.bench.seed)

@@ -7,9 +7,8 @@ import numpy as np
 
 from theodolite.records import Run, Series
 
-_SAME = 1e-3
-_OFTEN = 0.2
-"""A fifth of the recorded gradients with exactly the greatest norm: that norm is where they are clipped."""
+_SAME, _OFTEN = 1e-4, 3
+"""Three of the recorded gradients with exactly the greatest norm: that norm is where they are clipped."""
 
 _FEWEST = 5
 _DECAYED = 0.1
@@ -47,7 +46,7 @@ def clip_of(norms: np.ndarray) -> float | None:
     if seen.size < _FEWEST or not seen.max() > 0:
         return None
     at_most = seen >= seen.max() * (1 - _SAME)
-    is_clipped = _FEWEST <= at_most.sum() >= _OFTEN * seen.size and not at_most.all()
+    is_clipped = at_most.sum() >= _OFTEN and not at_most.all()
     return float(seen.max()) if is_clipped else None
 
 

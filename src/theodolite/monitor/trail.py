@@ -83,6 +83,7 @@ def trail(
     *,
     validation: Objective | None = None,
     buffers: Buffers | None = None,
+    most: int = _MOST_POINTS,
 ) -> Trail:
     """What stands at the points that a run came through.
 
@@ -93,6 +94,7 @@ def trail(
         step: The step there.
         validation: Loss of the validation data in at least two batches, if there are any.
         buffers: Those of the model that the validation runs, to be set to what they were at each point.
+        most: Look at so many points at most, evenly chosen.
 
     Returns:
         The trail; its last point is the present one.
@@ -100,6 +102,8 @@ def trail(
     Cost: one forward pass over the held examples a point, and one over the validation data.
     """
     before = [place for place, at in enumerate(points.steps) if at < step]
+    if len(before) > max(2, most):
+        before = [before[place] for place in np.linspace(0, len(before) - 1, max(2, most)).round().astype(int)]
     thetas = [points.thetas[place].to(theta) for place in before] + [theta]
     counts, here = judge.batch_values(theta)
     base = weighted_mean(counts, here).value

@@ -41,7 +41,9 @@ def judge_overfitting(evidence: Evidence) -> Finding:
         "what it had fallen",
         f"the training loss has fallen by {trained:.3g} since then",
     )
-    has_turned = came.turn.is_above(0.0) and rise.value > TURNED and trained > 0
+    # What new data never gained was not learnt and lost: then the training data must have gained, or all is chaos.
+    is_learnt = learnt > 0 or evidence.excess < evidence.initial_excess / 2
+    has_turned = came.turn.is_above(0.0) and rise.value > TURNED and trained > 0 and is_learnt
     return found(_OVERFITTING, has_turned, statistic=rise, effect=rise, evidence=says)
 
 

@@ -16,6 +16,7 @@ from theodolite.diagnosis.rules.parts import (
 )
 from theodolite.diagnosis.rules.thresholds import (
     ALIVE,
+    BENT,
     CRITICAL,
     DEAD,
     NOTHING_LEFT,
@@ -173,8 +174,9 @@ def judge_plateau(evidence: Evidence) -> Finding:
 
 
 def _is_flat(evidence: Evidence, survey: Survey) -> bool:
-    """Whether gradient and curvature have vanished, all over or across depth."""
-    return evidence.share(Estimate(survey.flatness, 0.0)).value < NOTHING_LEFT or survey.depth_ratio < VANISHING
+    """Whether gradient and curvature have vanished, all over or across depth; near-zero weights at a saddle look so."""
+    is_deep = survey.depth_ratio < VANISHING and not survey.smallest.value < -BENT * survey.largest.value
+    return evidence.share(Estimate(survey.flatness, 0.0)).value < NOTHING_LEFT or is_deep
 
 
 def judge_dead_units(evidence: Evidence) -> Finding:

@@ -159,7 +159,7 @@ def judge_step_too_small(evidence: Evidence) -> Finding:
     )
     gains = pace.is_above(FIFTH, 1.0) and best.value - 2 * best.error > MANY_TIMES * max(real.value, 0.0)
     present = gains and _is_first_order(survey) and _is_sustained(evidence)
-    effect = Estimate(min(1.0, pace.value), pace.error, pace.count)
+    effect = best_of(evidence, evidence.share(best), LONGER_STEPS)
     return found(_STEP_TOO_SMALL, present, statistic=ratio(best, real), effect=effect, evidence=says)
 
 

@@ -81,3 +81,6 @@ has all examples right, only where the steepest descent itself points along the 
 
 FAR_FROM_STABLE = 1e4
 """Steps so far below what is stable have not been made long enough by any scaling that was tried on a branch."""
+
+BENT = 0.1
+"""Negative curvature of a tenth of the greatest is a way down: where depth has killed the gradient there is none."""
