@@ -20,7 +20,7 @@ def test_the_demo_from_outside(demonstrated):
     assert lines[-1] == "report: runs/demo/report.html"
     assert (folder / "runs/demo/report.html").read_text().startswith("<!DOCTYPE html>")
     first, page, truth = answer.out.partition("\n\n")[0], *answer.out.partition("What had been planted:")[::2]
-    assert "4,810 parameters on 1,500 handwritten digits, 60 steps of SGD" in " ".join(first.split())
+    assert "4,810 parameters on 1,500 real examples, 60 steps of SGD" in " ".join(first.split())
     assert "saddle" not in first
     assert "Findings" in page
     assert truth.startswith(" saddle_point. All weights started at exactly 0.")

@@ -10,7 +10,7 @@ from theodolite.records.encoding import dumps, loads
 
 
 def remedy(name: str, value: float, error: float = 0.1) -> Remedy:
-    return Remedy(name, Estimate(value, error, 3), Estimate(0.2, 0.1, 3), 20, 3)
+    return Remedy(name, Estimate(value, error, 3), Estimate(0.2, 0.1, 3), 20, 3, average=Estimate(value, 0.1, 3))
 
 
 def test_trials_come_back_as_they_were() -> None:

@@ -23,6 +23,11 @@ OBSTACLES = (
     "local_minimum",
     "plateau",
     "dead_units",
+    "ill_conditioning",
+    "cliff",
+    "no_minimum",
+    "nonlocal_structure",
+    "overfitting",
 )
 """Those of ``problems.demo.DEMOS``, which could not be listed without loading torch; a test compares them."""
 
@@ -100,7 +105,7 @@ def _introduction(training: "Training", steps: int) -> str:
     count = sum(tensor.numel() for tensor in training.model.parameters())
     kind = "network" if any(True for _ in training.model.children()) else "model"
     return (
-        f"Training a small {kind} of {count:,} parameters on {len(training.data[0]):,} handwritten digits, {steps:,} "
+        f"Training a small {kind} of {count:,} parameters on {len(training.data[0]):,} real examples, {steps:,} "
         f"steps of {type(training.optimizer).__name__}. What was planted to get in its way, if anything, is told at "
         "the end."
     )
