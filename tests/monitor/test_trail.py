@@ -100,7 +100,8 @@ def test_clipping_is_told_from_norms_that_often_equal_the_greatest():
     norms = random.lognormal(0.0, 1.0, 200)
     assert clip_of(norms) is None
     assert clip_of(np.minimum(norms, 1.0)) == 1.0
-    assert clip_of(np.full(50, 0.3)) is None  # a constant slope is not clipped
+    assert clip_of(np.full(50, 0.3)) == 0.3  # always clipped, at a round norm
+    assert clip_of(np.full(50, 0.3123456)) is None  # a slope that is the same everywhere
     assert clip_of(np.array([])) is None
     assert clip_of(np.array([np.nan] * 10)) is None
     assert clip_of(np.zeros(10)) is None

@@ -37,6 +37,9 @@ _FEWEST_BATCHES = 8
 _BLOWN_UP = 0.5
 """A loss that stands half its size above that of the start is on its way to infinity, where a run ended there."""
 
+_SLOW, _FEW_GROUPS = 0.1, 4
+"""Where the time allows less than a tenth of a survey, passes are saved: four groups still carry an error."""
+
 _VALIDATION_GROUPS = 16
 """The error of a validation loss comes from so many groups of its examples."""
 
@@ -160,10 +163,15 @@ def _ground(observer: Observer, clock: Clock, seconds: float, habits: Habits) ->
     split.first.gradient()
     share = seconds / (COST * (time.perf_counter() - started))
     kept = max(_FEWEST_BATCHES, math.ceil(share * len(sample)))
-    if kept < len(sample):
-        clock.notes.append(f"{kept} of {len(sample)} held batches were used: more would have taken too long")
-        split = split_sample(bench, sample[:kept], precision, is_whole=False)
-        share *= len(sample) / kept
+    groups = _FEW_GROUPS if share < _SLOW else None
+    if kept < len(sample) or groups is not None:
+        clock.notes.append(
+            f"{min(kept, len(sample))} of {len(sample)} held batches were used: more would have taken too long"
+        )
+        split = split_sample(bench, sample[:kept], precision, is_whole=whole and kept >= len(sample), groups=groups)
+        started = time.perf_counter()
+        split.first.gradient()
+        share = seconds / (COST * (time.perf_counter() - started))
     ground = Ground(
         bench=bench,
         optimizer=observer.optimizer,
@@ -178,6 +186,7 @@ def _ground(observer: Observer, clock: Clock, seconds: float, habits: Habits) ->
         floor=observer.floor,
         start=None if observer.start_point is None else observer.start_point.to(bench.params.device),
         points=observer.points,
+        groups=groups,
         clip=habits.clip,
         rate=habits.rate,
     )

@@ -66,6 +66,7 @@ class Ground:
         floor: The least value that the loss can have, as far as known.
         start: θ before the first step; None if it is not known.
         points: Points that the run came through; None if none were kept.
+        groups: Batches into which the held examples are grouped; None is the default of ``regrouped``.
         clip: Norm at which the loop clips gradients; None if it does not.
         rate: Learning rate for branches, where a schedule ended at next to nothing: its median over the last quarter.
         is_past: Whether this is a point of the past, the last finite one: branches then begin with a fresh optimizer.
@@ -84,6 +85,7 @@ class Ground:
     floor: float = 0.0
     start: Float[Tensor, "params"] | None = None
     points: Points | None = None
+    groups: int | None = None
     clip: float | None = None
     rate: float | None = None
     is_past: bool = False
@@ -141,7 +143,9 @@ class Ground:
                 yield self.batches[index]
 
 
-def split_sample(bench: Bench, sample: Sequence[Batch], precision: Precision, *, is_whole: bool) -> Split:
+def split_sample(
+    bench: Bench, sample: Sequence[Batch], precision: Precision, *, is_whole: bool, groups: int | None = None
+) -> Split:
     """Held batches as a proposing and a judging half.
 
     Args:
@@ -149,6 +153,7 @@ def split_sample(bench: Bench, sample: Sequence[Batch], precision: Precision, *,
         sample: Batches as the run saw them.
         precision: Autocast state of the run.
         is_whole: Whether the sample is all that the run has seen.
+        groups: Batches in each half; None is the default of ``regrouped``.
 
     Returns:
         The halves; both are the same where the run has a single batch.
@@ -158,8 +163,8 @@ def split_sample(bench: Bench, sample: Sequence[Batch], precision: Precision, *,
         return Split(whole, whole, whole, True)
     batches = list(sample) if len(sample) > 1 else bench.grouped(sample, precision, groups=2)
     halves = (batches[0::2], batches[1::2] or batches)
-    groups = [bench.grouped(half, precision) for half in halves]
-    first, second, whole = (bench.objective(part, precision) for part in (*groups, [*groups[0], *groups[1]]))
+    parts = [bench.grouped(half, precision, groups=groups) for half in halves]
+    first, second, whole = (bench.objective(part, precision) for part in (*parts, [*parts[0], *parts[1]]))
     return Split(first, second, whole, False)
 
 

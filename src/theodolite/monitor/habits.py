@@ -1,5 +1,6 @@
 """What does the loop do beside plain steps? Clipping and a schedule, told from the record."""
 
+import math
 from dataclasses import dataclass
 from typing import Self
 
@@ -46,8 +47,11 @@ def clip_of(norms: np.ndarray) -> float | None:
     if seen.size < _FEWEST or not seen.max() > 0:
         return None
     at_most = seen >= seen.max() * (1 - _SAME)
-    is_clipped = at_most.sum() >= _OFTEN and not at_most.all()
-    return float(seen.max()) if is_clipped else None
+    # A slope that is the same everywhere has one norm too, but hardly a round one.
+    greatest = float(seen.max())
+    is_round = math.isclose(greatest, float(f"{greatest:.1e}"), rel_tol=1e-6)
+    is_clipped = at_most.sum() >= _OFTEN and (is_round or not at_most.all())
+    return greatest if is_clipped else None
 
 
 def rate_of(rates: Series) -> float | None:

@@ -193,7 +193,7 @@ def _noise(ground: Ground, gradient: Tensor) -> dict[str, Any]:
 
 def _groups(ground: Ground) -> list[Batch]:
     """The held examples in groups, also where the run has them in one batch."""
-    return ground.bench.grouped([item.batch for item in ground.batches], ground.precision)
+    return ground.bench.grouped([item.batch for item in ground.batches], ground.precision, groups=ground.groups)
 
 
 def _units(ground: Ground, gradient: Tensor) -> dict[str, Any]:

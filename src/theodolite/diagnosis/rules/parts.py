@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from theodolite.diagnosis.evidence import Evidence, sure_gain
-from theodolite.diagnosis.rules.thresholds import DEAD, REVIVED, SEVERED, STEEP
+from theodolite.diagnosis.rules.thresholds import DEAD, REVIVED, SEVERED, STEEP, UPHILL
 from theodolite.records import MISSING, Estimate, Finding, Status, Survey, Verdict
 
 NO_SURVEY = "a survey of the point that the training has reached: call monitor.diagnose() while the model is there"
@@ -101,7 +101,8 @@ def is_overshooting(evidence: Evidence, survey: Survey) -> bool:
     """Whether unstable steps are to blame, not single gradients: shorter ones gain twice what clipping does."""
     clip = evidence.remedy("clipping")
     shorter = best_of(evidence, MISSING, SHORTER_STEPS)
-    return is_steep(survey) and clip is not None and shorter.value > 2 * max(0.0, evidence.cured(clip).value)
+    is_swinging = is_steep(survey) and survey.own_uphill.value >= UPHILL
+    return is_swinging and clip is not None and shorter.value > 2 * max(0.0, evidence.cured(clip).value)
 
 
 def headroom(survey: Survey, about: float = 3.0) -> float:
