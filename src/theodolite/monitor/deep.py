@@ -28,8 +28,8 @@ from theodolite.records import Run, Status, Survey, Trail
 _SURVEY_SHARE, _REMEDY_SHARE = 0.4, 0.45
 
 _FEWEST_POINTS, _MOST_POINTS = 9, 33
-_WAY_SHARE = 0.2
-"""Of the time of the survey, what the points of the way may take."""
+_WAY_SHARE, _FEWEST_PLACES = 0.2, 5
+"""Of the time of the survey, what the points of the way may take, and how many there are at least."""
 
 _FEWEST_BATCHES = 8
 """Four batches propose and four judge: fewer would leave no error to speak of."""
@@ -107,18 +107,18 @@ def pictured(looked: Looked, obstacle: str, seconds: float) -> Iterator[Any]:
 def _look(observer: Observer, ground: Ground, looked: Looked, norms: np.ndarray, *, deadline: float) -> None:
     """All parts of the look, in the order in which one needs the other."""
     clock, came = ground.clock, None
+    found = survey(ground)
+    looked.escape = found.escape
     with clock.part("the way that the run came"):
         came = _came(observer, ground)
         looked.records += [came] if came is not None else []
-    found = survey(ground)
-    looked.escape = found.escape
     looked.survey = replace(found.record, status=Status.NONFINITE) if ground.is_past else found.record
     with clock.part("what lies further off"):
         looked.survey = replace(looked.survey, **far_off(ground, came))
     with clock.part("remedies"):
         seconds = max(_REMEDY_SHARE * ground.seconds / _SURVEY_SHARE, 0.9 * (deadline - time.perf_counter()))
         looked.records.append(try_remedies(ground, found, seconds, grad_norms=norms))
-    if ground.start is not None and ground.step > 0:
+    if ground.start is not None and ground.step > 0 and time.perf_counter() < deadline:
         with clock.part("the line from start to end"):
             looked.records.append(_path(ground, ground.start, deadline))
 
@@ -133,7 +133,7 @@ def _path(ground: Ground, start: Tensor, deadline: float) -> Any:
 
 def _came(observer: Observer, ground: Ground) -> Trail | None:
     """What stands at the points that the run came through."""
-    most = ground.affordable(_WAY_SHARE, _FEWEST_POINTS)
+    most = ground.affordable(_WAY_SHARE, _FEWEST_PLACES)
     if observer.validation is None:
         return trail(observer.points, ground.split.whole, ground.theta, ground.step, most=most)
     model = copy.deepcopy(ground.bench.model)  # its buffers are set to what they were at each point
@@ -155,7 +155,8 @@ def _ground(observer: Observer, clock: Clock, seconds: float, habits: Habits) ->
     """Where the run stands, with as many of the held examples as the time allows."""
     precision, bench = observer.tape.precision, observer.bench
     sample, whole = observer.held.sample, observer.held.is_whole
-    if _are_alike(bench.objective(sample, precision), observer.start_point):
+    seem_alike = len(sample) > 1 and _are_alike(bench.objective(sample[:2], precision), observer.start_point)
+    if seem_alike and _are_alike(bench.objective(sample, precision), observer.start_point):
         sample, whole = sample[:1], True
     split = split_sample(bench, sample, precision, is_whole=whole)
     split.first.gradient()  # the first one is slower
@@ -207,8 +208,7 @@ def _are_alike(objective: Objective, start: Tensor | None) -> bool:
     """
     if start is None:
         return False
-    places = (None, start.to(objective.device))
-    losses = [objective.batch_values(at)[1] for at in places]
+    losses = [objective.batch_values(at)[1] for at in (None, start.to(objective.device))]
     return all(len(values) > 1 and bool((values == values[0]).all()) for values in losses)
 
 

@@ -55,7 +55,7 @@ def ratio(part: Estimate, whole: Estimate) -> Estimate:
 
 
 def best_move(evidence: Evidence, survey: Survey) -> Estimate:
-    """Greatest gain of the moves that follow gradient or curvature, as a share of the excess.
+    """Greatest gain of the moves that follow gradient or curvature, as a share of the excess; else of rescaled steps.
 
     Args:
         evidence: The evidence.
@@ -68,6 +68,7 @@ def best_move(evidence: Evidence, survey: Survey) -> Estimate:
     if survey.grad_norm == 0 and not survey.what_ifs:
         return NOTHING
     gains = [evidence.share(move.gain) for move in survey.what_ifs if move.name != "random kick"]
+    gains = gains or [evidence.share(gain) for gain in survey.rescaled.gains if gain.is_finite]
     return max(gains, key=sure_gain, default=MISSING)
 
 

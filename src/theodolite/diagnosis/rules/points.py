@@ -157,7 +157,7 @@ def judge_plateau(evidence: Evidence) -> Finding:
         The finding.
     """
     survey = usable(evidence)
-    if survey is None or not math.isfinite(survey.flatness):
+    if survey is None or not (math.isfinite(survey.flatness) or survey.depth_ratio < VANISHING):
         return _PLATEAU
     if evidence.is_at_floor:
         return found(_PLATEAU, False, evidence=("the loss is at its floor",))
