@@ -26,7 +26,7 @@ PLANTED: dict[str, dict[str, Any]] = {
     "dead_units": {"dead_worst": 0.9, "dead_fraction": 0.5, "blocked": 0.5},
     "ill_conditioning": {"corrected": (0.3, 0.1, 0.02)},
     "cliff": {"plain": steady(spike=40.0), "remedies": (remedy("clipping", 0.2), remedy("step × 0.1", 0.1))},
-    "no_minimum": {"rays": (line("growing weights", 0.02, 0.005, 0.0),), "loss": estimate(0.02, 0.001)},
+    "no_minimum": {"rays": (line("growing weights", 0.02, 0.005, 0.0, cosine=0.6),), "loss": estimate(0.02, 0.001)},
     "nonlocal_structure": {"known": (Known("points at random", estimate(0.4), 8.0, 0.05, 0.3, 0.0),)},
     "overfitting": {"trail": came((2.3, 0.8, 0.6, 0.9, 1.2), turn=0.4)},
 }

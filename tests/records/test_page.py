@@ -42,8 +42,10 @@ def test_a_bare_diagnosis_is_still_a_page():
 
 def test_an_undetermined_verdict_names_the_likeliest():
     assert (
-        confidence(Diagnosis(UNDETERMINED, {"plateau": 0.4, "none": 0.2}, Findings(()))) == "Most likely plateau, 40 %"
+        confidence(Diagnosis(UNDETERMINED, {"plateau": 0.4, "none": 0.2}, Findings(()), secondary=("plateau",)))
+        == "Most likely plateau, 40 %"
     )
+    assert confidence(Diagnosis(UNDETERMINED, {"plateau": 0.4, "none": 0.2}, Findings(()))) == ""  # nothing is present
 
 
 def test_the_notebook_page_is_small_balanced_and_without_scripts():

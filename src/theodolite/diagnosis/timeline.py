@@ -72,7 +72,7 @@ def _judged(record: _Record, first: int, last: int) -> Window:
     rise = _rise_of_validation(record.trail, first, last)
     if rise > TURNED:
         return Window(first, last, "overfitting", fallen, f"the validation loss rose by {percent(rise)} of its fall")
-    if fallen.is_finite and fallen.value > USEFUL_FALL:
+    if fallen.value > USEFUL_FALL and not fallen.is_below(USEFUL_FALL) and fallen.value > 2 * fallen.error:
         return Window(first, last, "none", fallen, f"{percent(fallen.value)} of the excess loss went")
     highest = spike(_within(record.norms, first, last))
     if highest > SPIKE:
@@ -99,18 +99,28 @@ def _lost_to(record: _Record, first: int, last: int) -> tuple[str, str]:
 def _fallen(record: _Record, first: int, last: int) -> Estimate:
     """Share of the excess that went in a window, by J at the points of the trail, else by recorded losses."""
     came = record.trail
-    if came is not None and len(came.steps) > 1:
-        before, after = (float(np.interp(step, came.steps, came.losses)) for step in (first, last))
-        error = float(np.nanmax(came.errors)) if np.isfinite(came.errors).any() else math.nan
-    else:
-        losses = _within(record.losses, first, last)
-        parts = np.array_split(losses, 4)
-        if losses.size < 4 * _FEWEST:
+    ends = _on_trail(came, first, last) if came is not None else None
+    if ends is None:
+        parts = np.array_split(_within(record.losses, first, last), 4)
+        if min(part.size for part in parts) < _FEWEST:
             return MISSING
-        ends = [Estimate.mean_of(part) for part in (parts[0], parts[-1])]
-        before, after, error = ends[0].value, ends[1].value, math.hypot(ends[0].error, ends[1].error)
-    excess = before - record.floor
-    return Estimate((before - after) / excess, error / excess) if excess > 0 else MISSING
+        ends = Estimate.mean_of(parts[0]), Estimate.mean_of(parts[-1])
+    before, after = ends
+    excess = before.value - record.floor
+    if not excess > 0:
+        return MISSING
+    return Estimate((before.value - after.value) / excess, math.hypot(before.error, after.error) / excess)
+
+
+def _on_trail(came: Trail, first: int, last: int) -> tuple[Estimate, Estimate] | None:
+    """J at both ends of a window, where points of the trail lie near enough: within a quarter of the window."""
+    found = []
+    for step in (first, last):
+        place = int(np.abs(came.steps - step).argmin())
+        if abs(int(came.steps[place]) - step) > (last - first) / 4:
+            return None
+        found.append(Estimate(float(came.losses[place]), float(came.errors[place])))
+    return found[0], found[1]
 
 
 def _rise_of_validation(came: Trail | None, first: int, last: int) -> float:

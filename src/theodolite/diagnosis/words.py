@@ -39,10 +39,21 @@ EXPLANATIONS: Mapping[str, str] = MappingProxyType(
         "plateau": "Gradient and curvature have vanished: there is nothing here that a local method could follow.",
         "dead_units": "Units of a hidden layer are zero on every example and get no gradient: they cannot come back by "
         "themselves.",
+        "ill_conditioning": "No single step size fits: what is short enough for the steep directions hardly moves "
+        "along the others. Steps corrected for curvature gain many times more.",
+        "cliff": "The loss has walls: single gradients explode, and throw the run back.",
+        "no_minimum": "There is no minimum to arrive at: the loss falls for ever, ever more slowly.",
+        "nonlocal_structure": "Local information misleads: a better place is known, and neither slope nor curvature "
+        "leads there.",
+        "overfitting": "The training loss falls on while the validation loss has turned up: it is no longer the point.",
         "undetermined": "The evidence names no obstacle.",
     }
 )
 """What each verdict means."""
+
+
+_MANY = 10.0
+"""From ten times the whole on per cents are hard to read."""
 
 
 def number(estimate: Estimate) -> str:
@@ -54,8 +65,10 @@ def number(estimate: Estimate) -> str:
 
 
 def percent(value: float) -> str:
-    """A share in per cent; "?" if it is not known."""
-    return f"{100 * value:.3g} %" if math.isfinite(value) else "?"
+    """A share in per cent, or as a multiple where it is many times the whole; "?" if it is not known."""
+    if not math.isfinite(value):
+        return "?"
+    return f"{100 * value:.3g} %" if abs(value) < _MANY else f"{value:.2g} times"
 
 
 def _sentence(text: str) -> str:

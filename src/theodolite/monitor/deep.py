@@ -3,7 +3,7 @@
 import copy
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -15,14 +15,15 @@ from theodolite.landscape import line
 from theodolite.monitor.further import far_off
 from theodolite.monitor.ground import Clock, Ground, split_sample
 from theodolite.monitor.habits import Habits
+from theodolite.monitor.measurements import Bench
 from theodolite.monitor.observer import Observer
 from theodolite.monitor.remedies import try_remedies
 from theodolite.monitor.survey import COST, Surveyed, survey
-from theodolite.monitor.tape import Repeat
+from theodolite.monitor.tape import Precision, Repeat
 from theodolite.monitor.trail import Buffers, trail
 from theodolite.monitor.views import views
 from theodolite.objective import Objective
-from theodolite.objective.data import batches_of
+from theodolite.objective.data import Batch, batches_of
 from theodolite.records import Run, Status, Survey, Trail
 
 _SURVEY_SHARE, _REMEDY_SHARE = 0.4, 0.45
@@ -37,8 +38,8 @@ _FEWEST_BATCHES = 8
 _BLOWN_UP = 0.5
 """A loss that stands half its size above that of the start is on its way to infinity, where a run ended there."""
 
-_SLOW, _FEW_GROUPS = 0.1, 4
-"""Where the time allows less than a tenth of a survey, passes are saved: four groups still carry an error."""
+_SLOW, _FEW_GROUPS = 2, 2
+"""Where the time allows a whole survey of not even two batches, passes are saved: two groups in each half."""
 
 _VALIDATION_GROUPS = 16
 """The error of a validation loss comes from so many groups of its examples."""
@@ -154,25 +155,19 @@ def _came(observer: Observer, ground: Ground) -> Trail | None:
 def _ground(observer: Observer, clock: Clock, seconds: float, habits: Habits) -> Ground:
     """Where the run stands, with as many of the held examples as the time allows."""
     precision, bench = observer.tape.precision, observer.bench
-    sample, whole = observer.held.sample, observer.held.is_whole
-    seem_alike = len(sample) > 1 and _are_alike(bench.objective(sample[:2], precision), observer.start_point)
-    if seem_alike and _are_alike(bench.objective(sample, precision), observer.start_point):
+    held, whole = observer.held.sample, observer.held.is_whole
+    each = _seconds_of_a_gradient(bench.objective(held[:1], precision))
+    affordable = int(2 * seconds / (COST * each))
+    kept = min(len(held), max(affordable, _FEWEST_BATCHES if affordable >= _SLOW else _FEWEST_BATCHES // 2))
+    sample = held[:kept]
+    if kept < len(held):
+        whole = False
+        clock.notes.append(f"{kept} of {len(held)} held batches were used: more would have taken too long")
+    elif kept > 1 and _are_alike(bench, sample, precision, observer.start_point):
         sample, whole = sample[:1], True
-    split = split_sample(bench, sample, precision, is_whole=whole)
-    split.first.gradient()  # the first one is slower
-    started = time.perf_counter()
-    split.first.gradient()
-    share = seconds / (COST * (time.perf_counter() - started))
-    kept = max(_FEWEST_BATCHES, math.ceil(share * len(sample)))
-    groups = _FEW_GROUPS if share < _SLOW else None
-    if kept < len(sample) or groups is not None:
-        clock.notes.append(
-            f"{min(kept, len(sample))} of {len(sample)} held batches were used: more would have taken too long"
-        )
-        split = split_sample(bench, sample[:kept], precision, is_whole=whole and kept >= len(sample), groups=groups)
-        started = time.perf_counter()
-        split.first.gradient()
-        share = seconds / (COST * (time.perf_counter() - started))
+    groups = None if affordable >= _SLOW else _FEW_GROUPS
+    split = split_sample(bench, sample, precision, is_whole=whole, groups=groups)
+    share = 2 * seconds / (COST * each * len(sample))
     ground = Ground(
         bench=bench,
         optimizer=observer.optimizer,
@@ -194,13 +189,23 @@ def _ground(observer: Observer, clock: Clock, seconds: float, habits: Habits) ->
     return ground if math.isfinite(split.whole.value(ground.theta)) else _last_finite(ground)
 
 
-def _are_alike(objective: Objective, start: Tensor | None) -> bool:
+def _seconds_of_a_gradient(objective: Objective) -> float:
+    """How long a gradient of J takes, from the second one: the first is slower."""
+    objective.gradient()
+    started = time.perf_counter()
+    objective.gradient()
+    return max(time.perf_counter() - started, 1e-9)
+
+
+def _are_alike(bench: Bench, sample: Sequence[Batch], precision: Precision, start: Tensor | None) -> bool:
     """Whether all batches have exactly the same loss, here and at the start of the run: one then stands for all.
 
-    A function of the parameters alone is trained on batches that do not matter.
+    A function of the parameters alone is trained on batches that do not matter. Two are looked at before all are.
 
     Args:
-        objective: J over the held batches.
+        bench: The model with its loss.
+        sample: The batches.
+        precision: Autocast state of the run.
         start: θ at the start.
 
     Returns:
@@ -208,8 +213,13 @@ def _are_alike(objective: Objective, start: Tensor | None) -> bool:
     """
     if start is None:
         return False
-    losses = [objective.batch_values(at)[1] for at in (None, start.to(objective.device))]
-    return all(len(values) > 1 and bool((values == values[0]).all()) for values in losses)
+    for some in (sample[:2], sample):
+        objective = bench.objective(list(some), precision)
+        for at in (None, start.to(objective.device)):
+            _, values = objective.batch_values(at)
+            if not bool((values == values[0]).all()):
+                return False
+    return True
 
 
 def _last_finite(ground: Ground) -> Ground:

@@ -42,6 +42,8 @@ _RESCALED_STEPS = 4
 _EIGEN_PRODUCTS, _FEWEST_EIGEN = 80, 12
 _KRYLOV_PRODUCTS, _FEWEST_KRYLOV = 20, 6
 _CONDITION_PRODUCTS = 24
+_HURRIED = 0.1
+"""With less than a tenth of the effort the conditioning is left out: few products see too little of it."""
 
 _SEVERED = 0.95
 """A layer with so many dead units hands on next to nothing."""
@@ -151,9 +153,9 @@ def _moves(ground: Ground, gradient: Tensor) -> dict[str, Any]:
 
 def _conditioning(ground: Ground, op: Operator, gradient: Tensor) -> dict[str, Any]:
     """How badly the part of the spectrum that carries the gradient is conditioned, and how steep it is to the steps."""
-    products = min(ground.spend(_CONDITION_PRODUCTS, _FEWEST_EIGEN), gradient.numel())
+    products = min(ground.spend(_CONDITION_PRODUCTS, _FEWEST_KRYLOV), gradient.numel())
     parts: dict[str, Any] = {}
-    if bool(gradient.any()):
+    if bool(gradient.any()) and ground.effort > _HURRIED:
         found = gradient_conditioning(op, gradient, products=products)
         parts = {"gain_ratio": found.gain_ratio, "condition_number": found.condition_number}
     try:

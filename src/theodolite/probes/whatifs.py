@@ -119,8 +119,16 @@ def rescaled(steps: Sequence[tuple[Objective, Tensor, Tensor]], slope: Estimate)
     gains: list[list[Estimate]] = []
     for judge, theta, delta in steps:
         here = judge.batch_values(theta)
-        gains.append([gain(judge, here, theta + factor * delta) for factor in FACTORS])
+        gains.append([_gain_or_none(judge, here, theta + factor * delta) for factor in FACTORS])
     return Rescaled(FACTORS, tuple(pooled([row[i] for row in gains]) for i in range(len(FACTORS))), slope)
+
+
+def _gain_or_none(judge: Objective, here: tuple[np.ndarray, np.ndarray], there: Tensor) -> Estimate:
+    """The gain of going to a point; NaN where the loss refuses what it is given there, as some do with NaN."""
+    try:
+        return gain(judge, here, there)
+    except (RuntimeError, ValueError):
+        return Estimate(math.nan, math.nan, 0)
 
 
 def pooled(estimates: Sequence[Estimate]) -> Estimate:

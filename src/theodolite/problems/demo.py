@@ -73,7 +73,7 @@ _DEPTH = (NUM_PIXELS, *(32,) * 8, NUM_CLASSES)
 _TANH = Recipe(Perceptron(_SHAPE), sgd(0.05, momentum=0.9), cross_entropy, digits, steps=800)
 _RELU = replace(_TANH, model=Perceptron(_SHAPE, nn.ReLU, gain=1.4, offset=0.5))
 _PLAIN = replace(_TANH, optimizer=sgd(0.2))
-_DEEP = replace(_TANH, model=Perceptron(_DEPTH), size=500, steps=400)
+_DEEP = replace(_TANH, model=Perceptron(_DEPTH), size=500, steps=80)
 _HEALTHY = Problem("demo-none", "none", _TITLE, "Nothing was planted.", _TANH.build, _TANH.steps, _TANH.floor)
 
 DEMOS: tuple[Demo, ...] = (

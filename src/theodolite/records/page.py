@@ -155,7 +155,7 @@ def confidence(diagnosis: Judged) -> str:
     likely = diagnosis.probabilities.get(diagnosis.obstacle, math.nan)
     if diagnosis.obstacle == UNDETERMINED:
         ranked = _ranked(diagnosis.probabilities)
-        leads = len(ranked) > 1 and ranked[0][1] > _LEAD * ranked[1][1]
+        leads = len(ranked) > 1 and ranked[0][1] > _LEAD * ranked[1][1] and ranked[0][0] in diagnosis.secondary
         return f"Most likely {plain(ranked[0][0])}, {_percent(ranked[0][1])}" if leads else ""
     if not math.isfinite(likely):
         return ""
@@ -208,6 +208,12 @@ def compared(finding: Found) -> str:
     return f"{finding.statistic}{against}"
 
 
+def _is_passed(finding: Found) -> bool:
+    """Whether the statistic is beyond its threshold, which a verdict "absent" then has to explain."""
+    value = finding.statistic.value
+    return value > finding.threshold if finding.needs == ">" else value < finding.threshold
+
+
 def _finding_lines(findings: list[Found]) -> list[str]:
     """A line for each finding; those that miss the same thing share one, at the end."""
     groups: dict[str, list[Found]] = {}
@@ -226,6 +232,8 @@ def _shared_line(findings: list[Found]) -> str:
 
 def _finding_line(finding: Found) -> str:
     numbers = compared(finding) or (f"missing: {finding.missing}" if finding.missing else "")
+    if finding.verdict is Verdict.ABSENT and _is_passed(finding) and finding.evidence:
+        numbers = f"{numbers}; but {finding.evidence[-1]}"
     line = f"  {SYMBOLS[finding.verdict]} {plain(finding.obstacle):<19} {finding.verdict:<13} {numbers}".rstrip()
     return fill(line, _WIDTH, subsequent_indent=" " * 38, drop_whitespace=True)
 

@@ -5,7 +5,16 @@ import math
 from theodolite.diagnosis.evidence import Evidence
 from theodolite.diagnosis.rules.parts import NO_SURVEY, best_move, found, headroom, usable
 from theodolite.diagnosis.rules.points import judge_local_minimum, judge_plateau
-from theodolite.diagnosis.rules.thresholds import ALONG, CURED, FAR_GAIN, LATE, NEARLY_ALL, SLIGHT_GAIN, WITHIN
+from theodolite.diagnosis.rules.thresholds import (
+    ALONG,
+    CURED,
+    FAR_GAIN,
+    LATE,
+    NEARLY_ALL,
+    ROUGHLY_ALONG,
+    SLIGHT_GAIN,
+    WITHIN,
+)
 from theodolite.diagnosis.words import number
 from theodolite.records import Estimate, Finding, Known, Ray, Survey, Verdict
 
@@ -54,7 +63,8 @@ def judge_no_minimum(evidence: Evidence) -> Finding:
         f"of the first excess, {evidence.initial_excess:.3g}, {evidence.excess:.3g} is left",
     )
     is_late = evidence.excess <= LATE * evidence.initial_excess
-    present = any(is_late or ray.cosine > ALONG for ray in endless)
+    aligned = max((ray.cosine for ray in rays if math.isfinite(ray.cosine)), default=0.0)
+    present = any((is_late and aligned > ROUGHLY_ALONG) or ray.cosine > ALONG for ray in endless)
     effect = Estimate(1.0, 0.0) if present else Estimate(0.0, 0.0)
     return found(_NO_MINIMUM, present, statistic=Estimate(_taken(evidence, best), 0.0), effect=effect, evidence=says)
 
@@ -95,9 +105,10 @@ def judge_nonlocal_structure(evidence: Evidence) -> Finding:
 
 def _told(place: Known) -> str:
     """A better point in words."""
+    rise = f"rises by {place.barrier:.3g}" if place.barrier > 0 else "does not rise"
     return (
         f"{place.source}, {place.distance:.3g} away, the loss is lower by {number(place.gain)}; on the straight line "
-        f"there it rises by {place.barrier:.3g}, and the cosine with the steepest descent is {place.cosine:.2g}"
+        f"there it {rise}, and the cosine with the steepest descent is {place.cosine:.2g}"
     )
 
 

@@ -2,6 +2,8 @@
 
 import math
 
+import numpy as np
+
 from theodolite.diagnosis.evidence import Evidence
 from theodolite.diagnosis.rules.parts import NO_SURVEY, found
 from theodolite.diagnosis.rules.thresholds import TURNED
@@ -17,6 +19,10 @@ _OVERFITTING = Finding(
     missing=NO_SURVEY,
     source="Prechelt 1998",
 )
+
+
+_NEARLY = 1.5
+"""A training loss that falls on is about the lowest of the run."""
 
 
 def judge_overfitting(evidence: Evidence) -> Finding:
@@ -43,8 +49,26 @@ def judge_overfitting(evidence: Evidence) -> Finding:
     )
     # What new data never gained was not learnt and lost: then the training data must have gained, or all is chaos.
     is_learnt = learnt > 0 or evidence.excess < evidence.initial_excess / 2
-    has_turned = came.turn.is_above(0.0) and rise.value > TURNED and trained > 0 and is_learnt
+    # By heart is what new data do not share: a loss that is thrown to and fro rises on both alike.
+    lowest, now = float(came.losses.min()) - evidence.floor, float(came.losses[-1]) - evidence.floor
+    is_apart = (
+        now <= _NEARLY * lowest + came.turn.error and float(came.validation[-1] - came.losses[-1]) > came.turn.value / 2
+    )
+    has_turned = (
+        came.turn.is_above(0.0)
+        and came.turn.value > 2 * _scatter(came)
+        and rise.value > TURNED
+        and trained > 0
+        and is_learnt
+        and is_apart
+    )
     return found(_OVERFITTING, has_turned, statistic=rise, effect=rise, evidence=says)
+
+
+def _scatter(came: Trail) -> float:
+    """How far the validation loss moves to and fro between points of the last half; a straight trend does not count."""
+    bends = np.diff(came.validation[len(came.validation) // 2 :], 2)
+    return float(np.sqrt(np.mean(bends**2) / 6)) if bends.size else 0.0
 
 
 def _trained_on(came: Trail) -> float:

@@ -91,9 +91,9 @@ def judge_saddle_point(evidence: Evidence) -> Finding:
         f"following λmin by {move.length:.3g} gains {number(move.gain)}, {percent(share.value)} of the excess loss; "
         f"a random kick of that length {number(kick.gain)}",
     )
-    gains = share.is_above(WORTH_IT, 1.0) and move.gain.value > 2 * max(kick.gain.value, 0.0)
-    present = gains and survey.escape < CRITICAL if move.gain.is_finite else None
     effect = best_of(evidence, share, ("move along negative curvature",))
+    gains = share.value > SLIGHT and effect.is_above(WORTH_IT, 1.0) and move.gain.value > 2 * max(kick.gain.value, 0.0)
+    present = gains and survey.escape < CRITICAL if move.gain.is_finite else None
     return found(_SADDLE_POINT, present, statistic=Estimate(survey.escape, 0.0), effect=effect, evidence=says)
 
 

@@ -30,6 +30,7 @@ from theodolite.diagnosis.rules.thresholds import (
     OVERSHOOT,
     SHORTER,
     SLOW_FALL,
+    TENTH,
     TWENTIETH,
     UPHILL,
     USEFUL_FALL,
@@ -158,9 +159,20 @@ def judge_step_too_small(evidence: Evidence) -> Finding:
         f"as they are, they gain {number(real)}",
     )
     gains = pace.is_above(FIFTH, 1.0) and best.value - 2 * best.error > MANY_TIMES * max(real.value, 0.0)
-    present = gains and _is_first_order(survey) and _is_sustained(evidence)
     effect = best_of(evidence, evidence.share(best), LONGER_STEPS)
+    present = (gains or _is_shown(evidence, survey)) and _is_first_order(survey) and _is_sustained(evidence)
     return found(_STEP_TOO_SMALL, present, statistic=ratio(best, real), effect=effect, evidence=says)
+
+
+def _is_shown(evidence: Evidence, survey: Survey) -> bool:
+    """Whether longer steps took a tenth of the excess on a branch, as the slope promises: single ones may scatter."""
+    for cure in evidence.remedies:
+        factor = float(cure.name.removeprefix("step × ")) if cure.name in LONGER_STEPS else math.inf
+        promised = 2 * factor * max(0.0, survey.rescaled.slope.value) * cure.steps
+        is_slope = factor <= headroom(survey) and cure.gain.value <= promised + cure.gain.error
+        if is_slope and evidence.share(cure.gain).value > TENTH and cure.gain.is_above(0.0):
+            return True
+    return False
 
 
 def _kept_up(evidence: Evidence, gain: Estimate) -> Estimate:
