@@ -8,6 +8,7 @@ from theodolite.records.diagnosis import Diagnosis, Finding, Remedy
 from theodolite.records.estimates import Estimate
 from theodolite.records.obstacles import Verdict
 from theodolite.records.page import SYMBOLS, confidence, headline, plain
+from theodolite.records.timeline import Window
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,7 @@ class Opening:
     also: str
     notes: tuple[str, ...]
     picture: str
+    windows: tuple[str, ...] = ()
 
 
 def opening(diagnosis: Diagnosis) -> Opening:
@@ -84,7 +86,14 @@ def opening(diagnosis: Diagnosis) -> Opening:
         f"Also present: {also}." if also else "",
         tuple(map(sentence, diagnosis.notes)),
         main.picture if main else "",
+        tuple(_window(window) for window in diagnosis.timeline),
     )
+
+
+def _window(window: Window) -> str:
+    """What limited progress in a stretch of the run, in words."""
+    told = f"Steps {window.first} to {window.last}: {plain(window.obstacle)}"
+    return sentence(f"{told}; {window.why}" if window.why else told)
 
 
 def sentence(text: str) -> str:
