@@ -1,5 +1,6 @@
 """Which obstacle is it? All rules are heard; the one whose removal would gain most is named."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -49,15 +50,8 @@ def judge(evidence: Evidence, *, run: str = "") -> Diagnosis:
     findings = Findings(tuple(RULES[name](evidence) for name in OBSTACLES))
     present = [finding for finding in findings if finding.verdict is Verdict.PRESENT and finding.obstacle != "none"]
     ranked = sorted(present, key=_rank)
-    before = next((name for name in _BEFORE_NONE if findings[name].verdict is Verdict.PRESENT), "")
-    if before:
-        obstacle, secondary = before, [finding for finding in ranked if finding.obstacle != before]
-    elif findings["none"].verdict is Verdict.PRESENT:
-        obstacle, secondary = "none", ranked
-    elif ranked and (findings["none"].verdict is Verdict.ABSENT or _is_told_by_survey(ranked[0])):
-        obstacle, secondary = ranked[0].obstacle, ranked[1:]
-    else:
-        obstacle, secondary = UNDETERMINED, ranked
+    obstacle = _named(findings, ranked)
+    secondary = [finding for finding in ranked if finding.obstacle != obstacle]
     named = None if obstacle == UNDETERMINED else findings[obstacle]
     others = tuple(finding.obstacle for finding in secondary)
     survey = evidence.survey
@@ -72,6 +66,16 @@ def judge(evidence: Evidence, *, run: str = "") -> Diagnosis:
         run=run,
         notes=survey.notes if survey is not None else ("no survey was made: judged from the series alone",),
     )
+
+
+def _named(findings: Findings, ranked: Sequence[Finding]) -> str:
+    """The verdict, from what is present, the greatest effect first."""
+    before = next((name for name in _BEFORE_NONE if findings[name].verdict is Verdict.PRESENT), "")
+    trend = findings["none"].verdict
+    if before or trend is Verdict.PRESENT:
+        return before or "none"
+    is_told = bool(ranked) and (trend is Verdict.ABSENT or _is_told_by_survey(ranked[0]))
+    return ranked[0].obstacle if is_told else UNDETERMINED
 
 
 def _rank(finding: Finding) -> tuple[float, int]:

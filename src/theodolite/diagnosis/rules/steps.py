@@ -220,6 +220,15 @@ def judge_step_too_large(evidence: Evidence) -> Finding:
         return _STEP_TOO_LARGE
     share = best_of(evidence, _shorter_gain(evidence, survey), SHORTER_STEPS)
     bent = ratio(Estimate(survey.curvature.value + survey.higher_order.value), survey.promise).value
+    says, otherwise = _overshoot_in_words(survey, share, bent), _other_cause(evidence, survey, share)
+    present = False if otherwise else _overshoots(survey, share, bent)
+    evidence_told = (*says, otherwise) if otherwise else says
+    told = {"missing": "more examples: what shorter steps gain is within its error"} if present is None else {}
+    return found(_STEP_TOO_LARGE, present, statistic=survey.own_uphill, effect=share, evidence=evidence_told, **told)
+
+
+def _overshoot_in_words(survey: Survey, share: Estimate, bent: float) -> tuple[str, ...]:
+    """What was measured of the length of the steps."""
     says = [
         f"{percent(survey.own_uphill.value)} of {survey.steps} steps raised the loss of their own batch",
         f"shorter steps gain {percent(share.value)} ± {percent(share.error)} of the excess loss",
@@ -231,18 +240,26 @@ def judge_step_too_large(evidence: Evidence) -> Finding:
             f"in the metric of the optimizer the sharpness is {number(survey.sharpness)}; beyond "
             f"{survey.stable_sharpness:.3g} steps diverge on a quadratic"
         )
+    return tuple(says)
+
+
+def _other_cause(evidence: Evidence, survey: Survey, share: Estimate) -> str:
+    """Why shorter steps gain although it is not their length; empty if nothing else is known."""
     if judge_cliff(evidence).verdict is Verdict.PRESENT and not is_overshooting(evidence, survey):
-        says.append("single gradients explode: it is walls that shorter steps run into less hard")
-        return found(_STEP_TOO_LARGE, False, statistic=survey.own_uphill, effect=share, evidence=tuple(says))
+        return "single gradients explode: it is walls that shorter steps run into less hard"
     if _is_cured_by_batch(evidence, survey, share):
-        says.append("a larger batch gains as well: it is noise that shorter steps average out")
-        return found(_STEP_TOO_LARGE, False, statistic=survey.own_uphill, effect=share, evidence=tuple(says))
-    overshoots = survey.own_uphill.value >= UPHILL or bent >= OVERSHOOT or is_steep(survey)
-    is_wild = survey.own_uphill.value >= UPHILL and is_steep(survey)
-    gains = share.is_above(WORTH_IT, 1.0) and (is_wild or share.is_above(0.0))
-    may_gain = not share.is_below(WORTH_IT)
-    present = (True if gains else None if may_gain else False) if overshoots else False
-    return found(_STEP_TOO_LARGE, present, statistic=survey.own_uphill, effect=share, evidence=tuple(says))
+        return "a larger batch gains as well: it is noise that shorter steps average out"
+    return ""
+
+
+def _overshoots(survey: Survey, share: Estimate, bent: float) -> bool | None:
+    """Whether steps go too far and shorter ones gain; None if their gain is within its error."""
+    goes_uphill, steep = survey.own_uphill.value >= UPHILL, is_steep(survey)
+    if not (goes_uphill or steep or bent >= OVERSHOOT):
+        return False
+    if share.is_above(WORTH_IT, 1.0) and ((goes_uphill and steep) or share.is_above(0.0)):
+        return True
+    return False if share.is_below(WORTH_IT) else None
 
 
 def _judge_divergence(how: Divergence) -> Finding:
