@@ -7,8 +7,8 @@ import numpy as np
 
 from theodolite.records.diagnosis import Diagnosis, Finding, Findings, Remedy
 from theodolite.records.estimates import MISSING, Estimate
+from theodolite.records.lines import Line
 from theodolite.records.obstacles import OBSTACLES, Verdict
-from theodolite.records.results import Line
 from theodolite.records.writer import RunWriter
 
 SGD = {

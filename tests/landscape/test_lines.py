@@ -9,7 +9,8 @@ from objective.test_traces import lived
 from objective.traces import traces
 from theodolite.errors import SettingError, ShapeError
 from theodolite.landscape import line
-from theodolite.landscape.lines import mean_and_error, positions
+from theodolite.landscape.evaluation import mean_and_error
+from theodolite.landscape.lines import positions
 from theodolite.objective import Objective
 
 A, B = torch.tensor([2.0, 0.0], dtype=torch.float64), torch.tensor([0.0, 1.0], dtype=torch.float64)

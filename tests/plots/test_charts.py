@@ -15,7 +15,7 @@ from theodolite.plots.losses import marks_gradient, marks_loss
 from theodolite.plots.marks import Axis, Band, Bars, Curve, Label, Level, Marks, Points, Span, Whiskers
 from theodolite.plots.progress import marks_fresh, marks_progress
 from theodolite.plots.steps import marks_best_scale, marks_step_size
-from theodolite.records.results import Line
+from theodolite.records.lines import Line
 from theodolite.records.run import Run
 from theodolite.records.writer import RunWriter
 

@@ -1,11 +1,13 @@
 """What is the loss along a straight line between two points?"""
 
 import numpy as np
+import torch
 from jaxtyping import Float
 
 from theodolite.errors import SettingError
+from theodolite.landscape.evaluation import evaluate
 from theodolite.objective import Objective
-from theodolite.records.results import Line
+from theodolite.records.lines import Line
 
 
 def line(
@@ -46,11 +48,9 @@ def line(
     here = objective.params.vector(start, "start")
     there = objective.params.vector(end, "end")
     alphas = positions(points, extend)
-    measured = [
-        mean_and_error(*objective.batch_values((1 - alpha) * here + alpha * there)) for alpha in alphas.tolist()
-    ]
-    losses, errors = np.array(measured).T
-    return Line(alphas, losses, errors, *labels)
+    # From zero, so that both ends are met to the bit.
+    found = evaluate(objective, torch.zeros_like(here), (here, there), np.stack([1 - alphas, alphas], 1))
+    return Line(alphas, found.losses, found.errors, *labels, method=found.method)
 
 
 def positions(points: int, extend: float) -> Float[np.ndarray, "points"]:
@@ -78,23 +78,3 @@ def positions(points: int, extend: float) -> Float[np.ndarray, "points"]:
     before = np.linspace(-extend, 0, outside + 1)[:-1]
     after = np.linspace(1, 1 + extend, outside + 1)[1:]
     return np.concatenate([before, np.linspace(0, 1, points - 2 * outside), after])
-
-
-def mean_and_error(counts: Float[np.ndarray, "batches"], losses: Float[np.ndarray, "batches"]) -> tuple[float, float]:
-    """Mean over examples, and its standard error from the scatter over batches.
-
-    Args:
-        counts: Examples of each batch.
-        losses: Mean loss of each batch.
-
-    Returns:
-        Σwl/Σw and the square root of B/(B−1) Σw²(l − mean)² / (Σw)²; the error is NaN for one batch.
-
-    Source: Cochran 1977, section 2.11 (ratio estimate).
-    """
-    mean = float(np.dot(counts, losses) / counts.sum())
-    size = len(counts)
-    if size < 2 or not np.isfinite(mean):
-        return mean, float("nan")
-    scatter = float(np.sum(counts**2 * (losses - mean) ** 2))
-    return mean, float(np.sqrt(size / (size - 1) * scatter) / counts.sum())

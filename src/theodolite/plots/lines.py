@@ -5,7 +5,7 @@ import numpy as np
 from theodolite.plots.marks import Absent, Chart, Label, Layer, Role, ScaleName, Span
 from theodolite.plots.reading import edge_marks, error_band, notes_of, thinned_curve
 from theodolite.plots.scales import fit, number
-from theodolite.records.results import Line
+from theodolite.records.lines import Line
 from theodolite.records.run import Run
 
 

@@ -2,6 +2,7 @@
 
 from theodolite.records.diagnosis import Continuation, Diagnosis, Finding, Findings, Remedy, Trials
 from theodolite.records.estimates import MISSING, Estimate
+from theodolite.records.lines import Along, Evaluations, Line
 from theodolite.records.obstacles import OBSTACLES, UNDETERMINED, Status, Verdict
 from theodolite.records.planes import Layers, Plane, Section, Sections, Track
 from theodolite.records.points import (
@@ -13,26 +14,31 @@ from theodolite.records.points import (
     Taylor,
 )
 from theodolite.records.progress import Progress
-from theodolite.records.results import Eigenpairs, Line, ProductCheck, Series
+from theodolite.records.results import Eigenpairs, ProductCheck, Series
 from theodolite.records.run import Event, Run, list_runs
 from theodolite.records.solutions import GradientConditioning, Inertia, Solution
 from theodolite.records.spectra import DiagonalEstimate, NormEstimate, SpectralDensity, TraceEstimate
 from theodolite.records.survey import Rescaled, Survey, WhatIf
 from theodolite.records.terrain import Known, Ray, Trail
 from theodolite.records.timeline import Window
+from theodolite.records.trajectories import Components, Curve, Projection, Winding
 from theodolite.records.writer import RunWriter
 
 __all__ = [
     "MISSING",
     "OBSTACLES",
     "UNDETERMINED",
+    "Along",
+    "Components",
     "Continuation",
     "CriticalPoint",
+    "Curve",
     "Diagnosis",
     "DiagonalEstimate",
     "DirectionalCurvature",
     "Eigenpairs",
     "Estimate",
+    "Evaluations",
     "Event",
     "Finding",
     "Findings",
@@ -46,6 +52,7 @@ __all__ = [
     "Plane",
     "ProductCheck",
     "Progress",
+    "Projection",
     "Ray",
     "Remedy",
     "Rescaled",
@@ -67,6 +74,7 @@ __all__ = [
     "Trials",
     "Verdict",
     "WhatIf",
+    "Winding",
     "Window",
     "list_runs",
 ]

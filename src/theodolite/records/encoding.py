@@ -23,6 +23,7 @@ import numpy as np
 from theodolite.errors import RunError
 from theodolite.records.diagnosis import Continuation, Diagnosis, Finding, Findings, Remedy, Trials
 from theodolite.records.estimates import Estimate
+from theodolite.records.lines import Along, Evaluations, Line
 from theodolite.records.obstacles import Status, Verdict
 from theodolite.records.planes import Layers, Plane, Section, Sections, Track
 from theodolite.records.points import (
@@ -34,34 +35,40 @@ from theodolite.records.points import (
     Taylor,
 )
 from theodolite.records.progress import Progress
-from theodolite.records.results import Eigenpairs, Line, ProductCheck, Series
+from theodolite.records.results import Eigenpairs, ProductCheck, Series
 from theodolite.records.solutions import GradientConditioning, Inertia, Solution
 from theodolite.records.spectra import DiagonalEstimate, NormEstimate, SpectralDensity, TraceEstimate
 from theodolite.records.survey import Rescaled, Survey, WhatIf
 from theodolite.records.terrain import Known, Ray, Trail
 from theodolite.records.timeline import Window
+from theodolite.records.trajectories import Components, Curve, Projection, Winding
 
 RECORDS: Mapping[type, tuple[int, int]] = MappingProxyType(
     {
+        Along: (1, 0),
+        Components: (1, 0),
         Continuation: (1, 0),
         CriticalPoint: (1, 0),
+        Curve: (1, 0),
         Diagnosis: (1, 1),
         DiagonalEstimate: (1, 0),
         DirectionalCurvature: (1, 0),
         Eigenpairs: (1, 0),
         Estimate: (1, 0),
+        Evaluations: (1, 0),
         Finding: (1, 0),
         Findings: (1, 0),
         GradientConditioning: (1, 0),
         Inertia: (1, 0),
         Known: (1, 0),
         Layers: (1, 0),
-        Line: (1, 0),
+        Line: (1, 1),
         NewtonPath: (1, 0),
         NormEstimate: (1, 0),
         ProductCheck: (1, 0),
-        Plane: (1, 0),
+        Plane: (1, 1),
         Progress: (1, 0),
+        Projection: (1, 0),
         Ray: (1, 0),
         Remedy: (1, 0),
         Rescaled: (1, 0),
@@ -79,6 +86,7 @@ RECORDS: Mapping[type, tuple[int, int]] = MappingProxyType(
         Trail: (1, 0),
         Trials: (1, 1),
         WhatIf: (1, 0),
+        Winding: (1, 0),
         Window: (1, 0),
     }
 )

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 
 def _nothing() -> Float[np.ndarray, "points"]:
@@ -55,6 +55,9 @@ class Plane:
         y_name: What direction y is.
         tracks: Points that were projected onto the plane.
         notes: What was left out, and why.
+        measured: Where J was evaluated; elsewhere it is interpolated between such points. Empty if it was everywhere.
+        interpolation_error: Greatest error of the interpolated values, estimated, in loss; 0 if there are none.
+        method: How J was evaluated.
     """
 
     x: Float[np.ndarray, "grid_x"]
@@ -68,6 +71,9 @@ class Plane:
     y_name: str = "y"
     tracks: tuple[Track, ...] = ()
     notes: tuple[str, ...] = ()
+    measured: Bool[np.ndarray, "grid_y_or_0 grid_x_or_0"] = field(default_factory=lambda: np.zeros((0, 0), bool))
+    interpolation_error: float = 0.0
+    method: str = ""
 
     def track(self, name: str) -> Track | None:
         """One of the tracks; None if it is not there."""

@@ -1,7 +1,7 @@
-"""What did one measurement give: series, eigenpairs, lines."""
+"""What did one measurement give: series, eigenpairs."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -119,44 +119,3 @@ class ProductCheck:
             f"{self.method} {word} central differences of gradients (apart by {self.difference:.1e}{error}, asymmetric "
             f"by {self.symmetry:.1e}){cause}."
         )
-
-
-@dataclass(frozen=True, eq=False)
-class Line:
-    """Loss along a straight line θ(α) = (1−α)·start + α·end.
-
-    Attributes:
-        positions: α of each point, ascending; 0 is the start and 1 the end.
-        losses: J(θ(α)); non-finite values are kept.
-        errors: Standard error over the batches of the data; NaN where there is one batch only.
-        start: What stands at α = 0.
-        end: What stands at α = 1.
-    """
-
-    positions: Float[np.ndarray, "points"]
-    losses: Float[np.ndarray, "points"]
-    errors: Float[np.ndarray, "points"]
-    start: str = "start"
-    end: str = "end"
-    metadata: dict[str, float] = field(default_factory=dict)
-
-    @property
-    def _between(self) -> np.ndarray:
-        return (self.positions >= 0) & (self.positions <= 1)
-
-    @property
-    def barrier(self) -> float:
-        """Height of the loss above the higher end, max over 0 ≤ α ≤ 1 (Goodfellow 2015: a bump on the line); ≥ 0.
-
-        NaN if a value between the ends is not finite.
-        """
-        inside = self.losses[self._between]
-        with np.errstate(invalid="ignore"):
-            return float(inside.max() - max(inside[0], inside[-1])) if inside.size else float("nan")
-
-    @property
-    def is_monotone(self) -> bool:
-        """Whether the loss never rises from start to end, beyond rounding of the values."""
-        inside = self.losses[self._between]
-        slack = 1e-6 * (np.abs(inside).max() if inside.size else 0.0)
-        return bool(np.all(np.isfinite(inside)) and np.all(np.diff(inside) <= slack))
