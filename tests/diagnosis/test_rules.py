@@ -4,6 +4,7 @@ import math
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tests.diagnosis.conftest import came, estimate, gains, line, moves, remedy, steady
@@ -168,3 +169,73 @@ def test_a_null_direction_revives_nothing(evidence: Any) -> None:
     """An eigenvalue of zero has any direction for its own: dead units stay dead."""
     flat = PLANTED["dead_units"] | {"revived": 0.9, "smallest": estimate(-1e-11, 1e-7)}
     assert judge(evidence(**flat)).obstacle == "dead_units"
+
+
+AGAIN, SHORTER = "from its start again", "from its start, step × 0.01"
+KILLED = PLANTED["dead_units"] | {"own_uphill": estimate(0.0)}
+
+
+def test_units_that_long_steps_killed_are_the_steps_doing(evidence: Any) -> None:
+    """From the start, shorter steps get far and the run's own come to nothing again: the units are secondary."""
+    tried = (remedy(SHORTER, 0.4), remedy(AGAIN, 0.0), remedy("step × 0.1", 0.0))
+    diagnosis = judge(evidence(**KILLED, remedies=tried))
+    assert (diagnosis.obstacle, diagnosis.secondary) == ("step_too_large", ("dead_units",))
+    assert "80 %" in diagnosis.findings["step_too_large"].evidence[0]
+    diverged = replace(remedy(AGAIN, 0.0), gain=estimate(-math.inf))
+    assert judge(evidence(**KILLED, remedies=(tried[0], diverged))).obstacle == "step_too_large"
+
+
+@pytest.mark.parametrize(
+    "tried",
+    [
+        (remedy(SHORTER, 0.0), remedy(AGAIN, 0.0)),  # dead from the start
+        (remedy(SHORTER, 0.4), remedy(AGAIN, 0.4)),  # something else killed them on the way
+        (remedy(SHORTER, 0.4), remedy(AGAIN, 0.0), remedy("step × 0.1", 0.3)),  # shorter steps help from here as well
+        (remedy(SHORTER, 0.4),),  # nobody tried the run's own
+    ],
+)
+def test_dead_units_are_not_blamed_on_steps_that_did_not_kill_them(tried: Any, evidence: Any) -> None:
+    """Each of the conditions on its own spares the steps."""
+    assert judge(evidence(**KILLED, remedies=tried)).obstacle == "dead_units"
+
+
+def test_a_schedule_that_has_died_is_a_step_too_small(evidence: Any) -> None:
+    """Steps that are lost to rounding promise nothing; as long ones as the run once had gain."""
+    still = {"rescaled": gains(0.0, 0.0, 0.0, 0.0, 0.0), "what_ifs": moves(0.2, 0.001)}
+    still |= {"sharpness": estimate(2e-12, 1e-14), "own_uphill": estimate(0.0)}
+    once = remedy("step × 4e+11", 0.3, fallen=0.0)
+    finding = judge(evidence(**still, remedies=(once,))).findings["step_too_small"]
+    assert finding.verdict is Verdict.PRESENT
+    assert finding.evidence == ("step × 4e+11 gains 60 % ± 0 % of the excess loss on a branch",)
+    assert judge(evidence(**still, remedies=(remedy("step × 4e+11", 0.0, fallen=0.0),))).obstacle != "step_too_small"
+
+
+def test_an_enormous_first_loss_is_no_floor(evidence: Any) -> None:
+    """One feature in other units: of 5e4 nearly all is gone after a moment, and the run has stood since."""
+    way = replace(came((5e4,) + (0.5,) * 19), losses=np.array([5e4] + [0.5] * 19))
+    stood = evidence(trail=way, corrected=(0.3, 0.1, 0.02), remedies=(remedy("curvature-corrected steps", 0.45),))
+    stood = replace(stood, history=replace(stood.history, start=estimate(5e4)))
+    assert judge(stood).obstacle == "ill_conditioning"
+    arrived = replace(stood, trials=replace(stood.trials, remedies=(remedy("curvature-corrected steps", 0.01),)))
+    assert judge(arrived).obstacle == "none"
+
+
+def test_a_steady_fall_with_nothing_in_its_way_is_progress(evidence: Any) -> None:
+    """Of 0.4 that have gone, 0.1 went while the age doubled; of the 1.9 that are left nobody knows what may go."""
+    slow = {"loss": estimate(1.9, 0.001), "what_ifs": moves(0.2, 0.001), "fallen": 0.06, "corrected": (1.9, 1.9)}
+    assert judge(evidence(**slow)).obstacle == "undetermined"  # too little has gone so far
+    later = evidence(**slow | {"loss": estimate(1.7, 0.001)})
+    assert judge(later).obstacle == "none"
+    assert judge(evidence(**slow | {"loss": estimate(1.7, 0.001), "fallen": 0.02})).obstacle == "undetermined"
+    likely = remedy("batch × 8", 0.5)
+    unsure = slow | {"loss": estimate(1.7, 0.001), "noise_share": estimate(0.55, 0.1), "noise_scale": estimate(900.0)}
+    unsure["remedies"] = (replace(likely, gain=estimate(0.3, 0.1)),)
+    assert judge(evidence(**unsure)).obstacle != "none"
+
+
+def test_a_minimum_has_walls_that_were_seen(evidence: Any) -> None:
+    """Curvature within its error tells no minimum from anything else."""
+    blurred = AT_MINIMUM | {"smallest": estimate(-0.0008, 0.006), "largest": estimate(5e-8, 0.004)}
+    finding = judge(evidence(**blurred)).findings["local_minimum"]
+    assert finding.verdict is Verdict.UNDETERMINED
+    assert "walls" in finding.missing

@@ -12,8 +12,9 @@ from torch import nn
 
 from monitor.bits import bits, globals_bits, seeded
 from monitor.trainings import FOUR, Row
+from theodolite.diagnosis.rules.parts import AGAIN, AGAIN_SHORTER
 from theodolite.linalg import hessian, krylov_space
-from theodolite.monitor import corrected, cures, remedies, trials
+from theodolite.monitor import corrected, cures, remedies, restarts, trials
 from theodolite.monitor.branch import Branch
 from theodolite.monitor.corrected import corrected_path, damping_within, forecast
 from theodolite.monitor.cures import Cure, LeftOut
@@ -110,7 +111,7 @@ def only(ground, cure, *, steps=10, seeds=1) -> Remedy:
 
 
 def scaled(factor) -> Cure:
-    return next(cure for cure in cures.scaled_steps() if cure.name == f"step × {factor:g}")
+    return next(cure for cure in cures.scaled_steps(bowl([1.0], [1.0], 0.1)) if cure.name == f"step × {factor:g}")
 
 
 # --- steps and plain continuation -------------------------------------------------------------------------------------
@@ -543,6 +544,39 @@ def test_reviving_helps_a_net_that_is_all_dead():
     assert remedy.note == "6 units of 0"
     alive = ground_of(dying(dead=()), torch.optim.SGD(dying().parameters(), 0.1), classify, clouds())
     assert cures.revived_units(alive) is None
+
+
+def test_a_rate_that_kills_units_is_told_at_the_start_of_the_run():
+    """Steps of 1e2 kill units at once; from there nothing helps, from the start shorter ones do."""
+    model, data = dying(dead=()), clouds()
+    start = trainable(model).point()
+    optimizer = torch.optim.SGD(model.parameters(), 1e2)
+    for batch in data * 3:
+        optimizer.zero_grad()
+        classify(model, batch).backward()
+        optimizer.step()
+    ground = ground_of(model, optimizer, classify, data, step=12, start=start, greatest_rate=1e2)
+    gone = surveyed(dead_worst=1.0, loss=Estimate(ground.split.whole.value(), 0.0))
+    again, *shorter = restarts.spoilt(ground, gone)
+    assert [again.name, *(cure.name for cure in shorter)] == [AGAIN, *AGAIN_SHORTER]
+    branch = ground.branch()
+    shorter[1].prepare(branch, 0)
+    assert torch.equal(branch.params.point(), start)
+    assert branch.optimizer.param_groups[0]["lr"] == pytest.approx(1.0)
+    assert torch.equal(trainable(model).point(), ground.theta)  # the run is where it was
+    twin = ground_of(dying(dead=()), torch.optim.SGD(model.parameters(), 0.1), classify, data, start=start)
+    alive = surveyed(dead_worst=0.0, blocked=0.0, loss=Estimate(0.5 * twin.split.whole.value(start), 0.0))
+    assert restarts.spoilt(twin, alive) == ()
+    assert restarts.spoilt(replace(twin, start=None), gone) == ()
+
+
+def test_a_schedule_that_has_died_is_tried_at_its_former_rate():
+    """At 1e-14 of its greatest rate, steps as long as they once were are among the cures; at a half of it not."""
+    ground = bowl([1.0], [1.0], 1e-14)
+    names = [cure.name for cure in cures.scaled_steps(replace(ground, greatest_rate=0.5))]
+    assert names[0] == "step × 5e+13"
+    for rate in (math.nan, 2e-14):
+        assert len(cures.scaled_steps(replace(ground, greatest_rate=rate))) == len(names) - 1
 
 
 # --- inputs -----------------------------------------------------------------------------------------------------------

@@ -17,6 +17,14 @@ _AROUND = 9
 AT_FLOOR, NEAR_FLOOR = 0.01, 0.03
 """A loss is at its floor when a hundredth of its first excess is left, and may be there when three are."""
 
+_MOMENT, _THIRD = 0.1, 0.3
+"""The first moment is a tenth of the run: of 32 kept points at least the second lies in it."""
+
+FRESH_START = "fresh start"
+"""Name of the cure that begins with new parameters."""
+
+_FIFTH, _TENTH, _SLOW = 0.2, 0.1, 0.02
+
 FEWEST_LOSSES = 3 * _BLOCKS
 """With fewer recorded losses the blocks are too short to tell a trend from scatter."""
 
@@ -101,12 +109,26 @@ class Evidence:
         quarter, decides within two of its errors.
         """
         least = max(0.0, AT_FLOOR * self.initial_excess)
-        if self.is_thrown:
+        if self.is_thrown or self.is_standing_above:
             return False
         if self.excess <= least or not self.excess <= NEAR_FLOOR * self.initial_excess:
             return self.excess <= least
         losses = [self.history.later] + ([self.survey.loss] if self.survey is not None else [])
         return any(loss.value - 2 * loss.error - self.floor <= least for loss in losses)
+
+    @property
+    def is_standing_above(self) -> bool:
+        """Whether nearly all of the way down was the first moment, and a third of what is left since could be taken.
+
+        A few enormous first losses, of one feature in other units, say nothing of what a model can learn.
+        """
+        came = self.trail
+        if came is None or not self.excess > 0 or len(came.losses) < _FEWEST_BLOCKS:
+            return False
+        early = came.losses[came.steps <= _MOMENT * came.steps[-1]]
+        has_stood = early.size > 1 and self.excess > float(early[-1] - self.floor) / 2
+        cured = [self.share(remedy.gain) for remedy in self.remedies if remedy.gain.is_finite]
+        return has_stood and any(gain.value - 2 * gain.error > _THIRD for gain in cured)
 
     @property
     def is_thrown(self) -> bool:
@@ -123,6 +145,25 @@ class Evidence:
         loss = self.survey.loss if self.survey is not None and self.survey.loss.is_finite else self.history.later
         error = math.hypot(loss.error, self.history.start.error)
         return math.isfinite(error) and self.excess - self.initial_excess > 2 * error
+
+    @property
+    def is_overtaken(self) -> bool:
+        """Whether new parameters, in no more steps than the run has had, got a tenth of the excess farther than it."""
+        fresh = self.remedy(FRESH_START)
+        if fresh is None or not fresh.steps <= self.history.steps or not fresh.gain.is_above(0.0):
+            return False
+        return self.share(fresh.gain).is_above(_TENTH, 1.0)
+
+    @property
+    def is_steady(self) -> bool:
+        """Whether a fifth of the first excess is gone, and a tenth of that went while the age doubled, surely.
+
+        That is a useful fall where the floor is not known: of the cross-entropy of a text most may never go.
+        """
+        gone, fallen = self.initial_excess - self.excess, self.history.fallen
+        if not gone > _FIFTH * self.initial_excess or not fallen.is_above(_SLOW):
+            return False
+        return fallen.value * self.excess > _TENTH * gone
 
     @property
     def is_confirmed(self) -> bool:
@@ -193,19 +234,26 @@ def gather(run: Run) -> Evidence:
     floor = float(run.metadata.get("floor") or 0.0)
     trials: Trials = run.result("Trials") or Trials()
     past = history(run.series("loss"), run.num_steps, floor)
-    path: Line | None = run.result("Line")
-    if path is not None and (path.positions == 0).any():
-        at = int(np.flatnonzero(path.positions == 0)[0])
-        error = float(path.errors[at])
-        start = Estimate(float(path.losses[at]), error if math.isfinite(error) else 0.0)
-        past = replace(past, start=start) if start.is_finite else past
     came: Trail | None = run.result("Trail")
+    start = _start(run.result("Line"), came)
+    past = replace(past, start=start) if start.is_finite else past
     if came is not None:
         past = _seen_on_trail(past, came, floor)
     norms = run.series("grad_norm")
     past = replace(past, spike=spike(norms.values[norms.steps > run.num_steps // 2]))
     is_validated = bool(run.metadata.get("validated"))
     return Evidence(past, run.result("Survey"), trials, floor, came, is_validated)
+
+
+def _start(path: Line | None, came: Trail | None) -> Estimate:
+    """J at the first point of the run: from the line that begins there, else from the trail; missing without both."""
+    if path is not None and (path.positions == 0).any():
+        at = int(np.flatnonzero(path.positions == 0)[0])
+        error = float(path.errors[at])
+        return Estimate(float(path.losses[at]), error if math.isfinite(error) else 0.0)
+    if came is not None and came.steps.size and came.steps[0] == 0:
+        return Estimate(float(came.losses[0]), 0.0)
+    return MISSING
 
 
 def _seen_on_trail(past: History, came: Trail, floor: float) -> History:

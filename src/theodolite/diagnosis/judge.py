@@ -48,6 +48,7 @@ def judge(evidence: Evidence, *, run: str = "") -> Diagnosis:
         The diagnosis.
     """
     findings = Findings(tuple(RULES[name](evidence) for name in OBSTACLES))
+    findings = _by_exclusion(evidence, findings)
     present = [finding for finding in findings if finding.verdict is Verdict.PRESENT and finding.obstacle != "none"]
     ranked = sorted(present, key=_rank)
     obstacle = _named(findings, ranked)
@@ -66,6 +67,23 @@ def judge(evidence: Evidence, *, run: str = "") -> Diagnosis:
         run=run,
         notes=survey.notes if survey is not None else ("no survey was made: judged from the series alone",),
     )
+
+
+def _by_exclusion(evidence: Evidence, findings: Findings) -> Findings:
+    """A steady fall, slow as a share of all that is left, is ``none`` where nothing is found or likely in its way."""
+    trend = findings["none"]
+    others = [finding for finding in findings if finding.obstacle != "none"]
+    is_clear = not any(f.verdict is Verdict.PRESENT or _may_be(f) for f in others)
+    if trend.verdict is Verdict.PRESENT or not (is_clear and evidence.is_steady) or evidence.is_overtaken:
+        return findings
+    why = "a steady fall: of all that has gone, a tenth or more went while the age doubled, and nothing is in its way"
+    steady = replace(trend, verdict=Verdict.PRESENT, missing="", evidence=(*trend.evidence, why))
+    return Findings((steady, *others))
+
+
+def _may_be(finding: Finding) -> bool:
+    """Whether an obstacle is undetermined, and its removal may gain a tenth of the excess."""
+    return finding.verdict is Verdict.UNDETERMINED and finding.effect.value > 0.1
 
 
 def _named(findings: Findings, ranked: Sequence[Finding]) -> str:

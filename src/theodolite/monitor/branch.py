@@ -87,6 +87,11 @@ class Branch:
         for group in self.optimizer.param_groups:
             group["lr"] = group["lr"] * factor
 
+    def set_rate(self, rate: float) -> None:
+        """Give every parameter group one learning rate."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = torch.full_like(group["lr"], rate) if torch.is_tensor(group["lr"]) else rate
+
     def move(self, delta: Tensor) -> None:
         """Add a vector to the parameters."""
         with torch.no_grad():

@@ -1,5 +1,6 @@
 """Which changes to a training are worth trying from here, and how is each made on a branch?"""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -64,9 +65,19 @@ class LeftOut:
 PLAIN = Cure("plain", lambda branch, seed: None)
 
 
-def scaled_steps() -> tuple[Cure, ...]:
-    """Longer and shorter steps."""
-    return tuple(Cure(f"step × {factor:g}", _scaling(factor)) for factor in FACTORS)
+def scaled_steps(ground: Ground) -> tuple[Cure, ...]:
+    """Longer and shorter steps; first of all as long ones as the run once had, where a schedule made them far shorter.
+
+    Args:
+        ground: Where the run stands.
+
+    Returns:
+        One cure a factor.
+    """
+    rates = [ground.rate] if ground.rate is not None else [float(g["lr"]) for g in ground.optimizer.param_groups]
+    lost = ground.greatest_rate / max(rates) if max(rates, default=0.0) > 0 else 0.0
+    once = (float(f"{lost:.0e}"),) if FACTORS[-1] < lost < math.inf else ()
+    return tuple(Cure(f"step × {factor:g}", _scaling(factor)) for factor in (*once, *FACTORS))
 
 
 def _scaling(factor: float) -> Callable[[Branch, int], object]:

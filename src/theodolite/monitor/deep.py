@@ -185,6 +185,7 @@ def _ground(observer: Observer, clock: Clock, seconds: float, habits: Habits) ->
         groups=groups,
         clip=habits.clip,
         rate=habits.rate,
+        greatest_rate=habits.greatest_rate,
     )
     return ground if math.isfinite(split.whole.value(ground.theta)) else _last_finite(ground)
 

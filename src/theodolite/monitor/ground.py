@@ -69,6 +69,7 @@ class Ground:
         groups: Batches into which the held examples are grouped; None is the default of ``regrouped``.
         clip: Norm at which the loop clips gradients; None if it does not.
         rate: Learning rate for branches, where a schedule ended at next to nothing: its median over the last quarter.
+        greatest_rate: The greatest learning rate that the run has had; NaN if none was recorded.
         is_past: Whether this is a point of the past, the last finite one: branches then begin with a fresh optimizer.
     """
 
@@ -88,6 +89,7 @@ class Ground:
     groups: int | None = None
     clip: float | None = None
     rate: float | None = None
+    greatest_rate: float = math.nan
     is_past: bool = False
 
     def spend(self, whole: int, fewest: int) -> int:
@@ -119,8 +121,7 @@ class Ground:
             **({} if self.clip is None else {"clip": self.clip}),
         )
         if self.rate is not None:
-            for group in branch.optimizer.param_groups:
-                group["lr"] = torch.full_like(group["lr"], self.rate) if torch.is_tensor(group["lr"]) else self.rate
+            branch.set_rate(self.rate)
         if self.is_past:
             branch.optimizer.state.clear()
             with torch.no_grad():

@@ -23,15 +23,19 @@ class Habits:
     Attributes:
         clip: Norm at which gradients are clipped; None if they are not.
         rate: Median learning rate of the last quarter, if the last one is next to nothing beside it; else None.
+        greatest_rate: The greatest learning rate recorded; NaN without any.
     """
 
     clip: float | None = None
     rate: float | None = None
+    greatest_rate: float = math.nan
 
     @classmethod
     def of(cls, run: Run) -> Self:
         """Read them off the series of a run."""
-        return cls(clip_of(run.series("grad_norm").values), rate_of(run.series("learning_rate")))
+        rates = run.series("learning_rate")
+        greatest = float(np.nanmax(rates.values)) if np.isfinite(rates.values).any() else math.nan
+        return cls(clip_of(run.series("grad_norm").values), rate_of(rates), greatest)
 
 
 def clip_of(norms: np.ndarray) -> float | None:

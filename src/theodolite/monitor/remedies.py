@@ -12,6 +12,7 @@ from theodolite.monitor import cures
 from theodolite.monitor.corrected import corrected_path
 from theodolite.monitor.cures import LARGER_BATCH, PLAIN, Cure, LeftOut
 from theodolite.monitor.ground import REACH, Ground, usual_norm
+from theodolite.monitor.restarts import spoilt
 from theodolite.monitor.survey import Surveyed
 from theodolite.monitor.trials import SEEDS, Control, Pace, continued, controlled, failing_softly, pace_of, tried
 from theodolite.objective import Objective
@@ -70,7 +71,8 @@ def try_remedies(
         return Trials(notes=(*notes, f"no cure was tried: {steps} plain steps would take more than {seconds:.3g} s"))
     control, plain = controlled(ground, pace, steps, deadline)
     clip = cures.clipping(plain.grad_norms, ground.clip) or cures.clipping(grad_norms, ground.clip)
-    remedies = list(tried(control, [*([clip] if clip is not None else []), *cheap], notes))
+    first = [*spoilt(ground, surveyed), *([clip] if clip is not None else [])]
+    remedies = list(tried(control, [*first, *cheap], notes))
     path = np.zeros(0)
     for index, name in enumerate(dear):
         with failing_softly(name, notes):
@@ -99,7 +101,7 @@ def _cheap(ground: Ground, surveyed: Surveyed, notes: list[str]) -> list[Cure]:
             elif cure is not None:
                 notes.append(str(cure))
     faster = cures.momentum(ground.optimizer)
-    return [*special, *cures.scaled_steps(), *([faster] if faster is not None else [])]
+    return [*special, *cures.scaled_steps(ground), *([faster] if faster is not None else [])]
 
 
 def _dear(ground: Ground, surveyed: Surveyed, notes: list[str]) -> list[str]:

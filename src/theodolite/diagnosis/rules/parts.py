@@ -5,11 +5,13 @@ from dataclasses import replace
 from typing import Any
 
 from theodolite.diagnosis.evidence import Evidence, sure_gain
-from theodolite.diagnosis.rules.thresholds import DEAD, REVIVED, SEVERED, STEEP, UPHILL
+from theodolite.diagnosis.rules.thresholds import DEAD, LONGER, REVIVED, SEVERED, STEEP, UPHILL
 from theodolite.records import MISSING, Estimate, Finding, Status, Survey, Verdict
 
 NO_SURVEY = "a survey of the point that the training has reached: call monitor.diagnose() while the model is there"
 """What settles a rule that needs a survey."""
+
+_STEP = "step × "
 
 LARGER_BATCH = "batch × 8"
 """Name of the cure that tells noise from steps that are too long."""
@@ -18,8 +20,11 @@ LARGER_BATCH = "batch × 8"
 SHORTER_STEPS = ("step × 0.01", "step × 0.1", "step × 0.3")
 """Names of the cures that shorten the step."""
 
-LONGER_STEPS = ("step × 10", "step × 100", "step × 1000")
-"""Names of the cures that make it far longer."""
+AGAIN = "from its start again"
+"""Name of the branch that repeats the beginning of the run, at its greatest rate."""
+
+AGAIN_SHORTER = ("from its start, step × 0.1", "from its start, step × 0.01")
+"""Names of the cures that begin the run again with shorter steps."""
 
 NOTHING = Estimate(0.0, 0.0)
 """An effect of zero, exactly."""
@@ -70,6 +75,20 @@ def best_move(evidence: Evidence, survey: Survey) -> Estimate:
     gains = [evidence.share(move.gain) for move in survey.what_ifs if move.name != "random kick"]
     gains = gains or [evidence.share(gain) for gain in survey.rescaled.gains if gain.is_finite]
     return max(gains, key=sure_gain, default=MISSING)
+
+
+def longer_steps(evidence: Evidence) -> dict[str, float]:
+    """The cures that made the step at least ten times as long, with their factors.
+
+    Args:
+        evidence: The evidence.
+
+    Returns:
+        Factors by name; empty if none was tried.
+    """
+    names = [cure.name for cure in evidence.remedies if cure.name.startswith(_STEP)]
+    factors = {name: float(name.removeprefix(_STEP)) for name in names}
+    return {name: factor for name, factor in factors.items() if factor >= LONGER}
 
 
 def best_of(evidence: Evidence, share: Estimate, names: tuple[str, ...]) -> Estimate:

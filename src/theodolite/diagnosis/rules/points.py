@@ -70,6 +70,9 @@ _DEAD_UNITS = Finding(
 )
 
 
+_NO_WALLS = "curvature with a smaller error: it is not known whether there are walls around this point"
+
+
 def judge_saddle_point(evidence: Evidence) -> Finding:
     """Near a critical point with a way down: little slope for the curvature, and clearly negative curvature.
 
@@ -126,6 +129,8 @@ def judge_local_minimum(evidence: Evidence) -> Finding:
     )
     if otherwise:
         return found(_LOCAL_MINIMUM, False, statistic=best, evidence=(otherwise, *says))
+    if not survey.largest.is_above(0.0):
+        return found(_LOCAL_MINIMUM, None, statistic=best, evidence=says, missing=_NO_WALLS)
     if best.is_below(NOTHING_LEFT, 1.0):
         advice = "if this is the least loss that the model can reach, say so with floor="
         return found(_LOCAL_MINIMUM, True, statistic=best, effect=NOTHING, evidence=(*says, advice))

@@ -6,7 +6,6 @@ from theodolite.diagnosis.divergence import Divergence, divergence
 from theodolite.diagnosis.evidence import Evidence, is_diverged
 from theodolite.diagnosis.rules.parts import (
     LARGER_BATCH,
-    LONGER_STEPS,
     NO_SURVEY,
     NOTHING,
     SHORTER_STEPS,
@@ -17,9 +16,11 @@ from theodolite.diagnosis.rules.parts import (
     is_noisy,
     is_overshooting,
     is_steep,
+    longer_steps,
     ratio,
     usable,
 )
+from theodolite.diagnosis.rules.spoilt import how_spoilt
 from theodolite.diagnosis.rules.surface import judge_cliff
 from theodolite.diagnosis.rules.thresholds import (
     CRITICAL,
@@ -66,6 +67,9 @@ _STEP_TOO_LARGE = Finding(
     missing=NO_SURVEY,
 )
 
+_ALL = Estimate(1.0, 0.0)
+"""What is gained by what undoes a run that came to nothing."""
+
 
 def judge_none(evidence: Evidence) -> Finding:
     """The loss falls at a useful rate for its age, or is at its floor.
@@ -94,6 +98,9 @@ def _why_stopped(evidence: Evidence) -> str:
         return "the loss is not finite any more"
     if evidence.is_thrown:
         return "going on plainly, the loss is on average far above where it stands"
+    survey = usable(evidence)
+    if survey is not None and survey.dead_worst >= DEAD and evidence.is_overtaken:
+        return "units are dead, and new parameters get a tenth of the excess loss farther in no more steps"
     return "the loss stands above where it started" if evidence.is_above_start else ""
 
 
@@ -148,6 +155,9 @@ def judge_step_too_small(evidence: Evidence) -> Finding:
     if survey is None or not survey.rescaled.factors:
         return _STEP_TOO_SMALL
     longer = _promised(survey)
+    is_told = any(gain.is_above(0.0) for _, gain in longer)
+    if not is_told and _is_shown(evidence, survey) and _is_first_order(survey):
+        return _judge_by_branch(evidence)
     if not longer:
         why = "no step ten times as long or more gains what its slope promises"
         return found(_STEP_TOO_SMALL, False, statistic=NOTHING, effect=NOTHING, evidence=(why,))
@@ -159,16 +169,28 @@ def judge_step_too_small(evidence: Evidence) -> Finding:
         f"as they are, they gain {number(real)}",
     )
     gains = pace.is_above(FIFTH, 1.0) and best.value - 2 * best.error > MANY_TIMES * max(real.value, 0.0)
-    effect = best_of(evidence, evidence.share(best), LONGER_STEPS)
+    effect = best_of(evidence, evidence.share(best), tuple(longer_steps(evidence)))
     present = (gains or _is_shown(evidence, survey)) and _is_first_order(survey) and _is_sustained(evidence)
     return found(_STEP_TOO_SMALL, present, statistic=ratio(best, real), effect=effect, evidence=says)
 
 
+def _judge_by_branch(evidence: Evidence) -> Finding:
+    """Longer steps gained on a branch, where single ones were too short to tell anything."""
+    names = longer_steps(evidence)
+    best = max((cure for cure in evidence.remedies if cure.name in names), key=lambda cure: cure.gain.value)
+    effect = evidence.share(best.gain)
+    says = (f"{best.name} gains {percent(effect.value)} ± {percent(effect.error)} of the excess loss on a branch",)
+    statistic = Estimate(ratio(best.gain, best.baseline).value, math.nan)
+    return found(_STEP_TOO_SMALL, True, statistic=statistic, effect=effect, evidence=says)
+
+
 def _is_shown(evidence: Evidence, survey: Survey) -> bool:
     """Whether longer steps took a tenth of the excess on a branch, as the slope promises: single ones may scatter."""
-    for cure in evidence.remedies:
-        factor = float(cure.name.removeprefix("step × ")) if cure.name in LONGER_STEPS else math.inf
-        promised = 2 * factor * max(0.0, survey.rescaled.slope.value) * cure.steps
+    slope, factors = max(0.0, survey.rescaled.slope.value), longer_steps(evidence)
+    for cure in (cure for cure in evidence.remedies if cure.name in factors):
+        factor = factors[cure.name]
+        # Steps that are lost to rounding promise nothing that longer ones could be held against.
+        promised = 2 * factor * slope * cure.steps if slope > 0 else math.inf
         is_slope = factor <= headroom(survey) and cure.gain.value <= promised + cure.gain.error
         if is_slope and evidence.share(cure.gain).value > TENTH and cure.gain.is_above(0.0):
             return True
@@ -196,7 +218,8 @@ def _is_first_order(survey: Survey) -> bool:
 
 def _is_sustained(evidence: Evidence) -> bool:
     """Whether longer steps, kept up on a branch, gain many times what plain ones do; True if none was tried."""
-    tried = [cure for cure in evidence.remedies if cure.name in LONGER_STEPS and not math.isnan(cure.gain.value)]
+    names = longer_steps(evidence)
+    tried = [cure for cure in evidence.remedies if cure.name in names and not math.isnan(cure.gain.value)]
     if not tried:
         return True
     best = max(tried, key=lambda cure: cure.gain.value)
@@ -218,6 +241,9 @@ def judge_step_too_large(evidence: Evidence) -> Finding:
     survey = usable(evidence)
     if survey is None or not survey.own_uphill.is_finite:
         return _STEP_TOO_LARGE
+    spoilt = how_spoilt(evidence)
+    if spoilt:
+        return found(_STEP_TOO_LARGE, True, statistic=survey.own_uphill, effect=_ALL, evidence=(spoilt,))
     share = best_of(evidence, _shorter_gain(evidence, survey), SHORTER_STEPS)
     bent = ratio(Estimate(survey.curvature.value + survey.higher_order.value), survey.promise).value
     says, otherwise = _overshoot_in_words(survey, share, bent), _other_cause(evidence, survey, share)
@@ -269,7 +295,7 @@ def _judge_divergence(how: Divergence) -> Finding:
         unsure = "whether the loss grew step by step or in one jump: the last losses before it was not finite"
         return found(_STEP_TOO_LARGE, None, missing=unsure, evidence=how.told())
     present = verdict is Verdict.PRESENT
-    return found(_STEP_TOO_LARGE, present, effect=Estimate(1.0, 0.0) if present else NOTHING, evidence=how.told())
+    return found(_STEP_TOO_LARGE, present, effect=_ALL if present else NOTHING, evidence=how.told())
 
 
 def _is_cured_by_batch(evidence: Evidence, survey: Survey, share: Estimate) -> bool:
