@@ -1,5 +1,7 @@
 """Are dead units those that are zero on every example, however a model is written?"""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +10,7 @@ from torch.nn import functional
 
 from probes.again import Again
 from theodolite.objective import Objective
-from theodolite.probes.units import dead_units, layer_norms, silent_rectifiers
+from theodolite.probes.units import dead_units, layer_norms, saturated_units, silent_rectifiers
 
 
 def killed(layer, count):
@@ -118,3 +120,32 @@ def test_a_rectifier_in_the_loss_that_is_silent_on_every_example():
     assert silent_rectifiers(objective, torch.tensor([0.0])) == 1.0
     plain = Objective(model, lambda net, batch: net(batch).square().mean(), batches)
     assert silent_rectifiers(plain) == 0.0
+
+
+def test_units_that_are_saturated_on_every_example():
+    """Of six units two sigmoids and two tanhs lie at an end on both rows, at either end or by turns."""
+    rows = torch.tensor([[9.0, 0.0, -9.0], [9.0, 9.0, 9.0]], dtype=torch.float64)
+
+    def loss(theta):
+        return (torch.sigmoid(rows + theta) + torch.tanh(torch.stack([-rows[0].abs(), rows[0]]) + theta)).sum()
+
+    still = torch.zeros(3, dtype=torch.float64)
+    assert saturated_units(Objective.from_function(loss, still)) == pytest.approx(4 / 6)
+    assert math.isnan(saturated_units(Objective.from_function(lambda theta: (theta**2).sum(), still)))
+
+
+def test_saturation_is_counted_over_all_batches():
+    """A unit that one batch leaves alone is not saturated; the slope at the limit is a hundredth of the greatest."""
+    model = nn.Linear(1, 1, bias=False).double()
+    with torch.no_grad():
+        model.weight.fill_(1.0)
+    edge = math.log((1 - 0.0025) / 0.0025)
+    assert 4 / (2 + math.exp(edge) + math.exp(-edge)) == pytest.approx(0.01, rel=0.01)
+
+    def loss(net, batch):
+        return torch.sigmoid(net(batch)).mean()
+
+    def share(*values):
+        return saturated_units(Objective(model, loss, [torch.tensor([[v]], dtype=torch.float64) for v in values]))
+
+    assert (share(edge + 0.01, 50.0), share(edge - 0.01, 50.0), share(-50.0, 50.0)) == (1.0, 0.0, 1.0)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from theodolite.objective import Objective
-from theodolite.probes.whatifs import FACTORS, Split, best_along, pooled, ratio, rescaled, unit
+from theodolite.probes.whatifs import FACTORS, Split, best_along, clipped, pooled, ratio, rescaled, unit
 from theodolite.records import Estimate
 
 
@@ -118,3 +118,26 @@ def test_unit_of_nothing_is_nothing() -> None:
     assert unit(torch.zeros(3)) is None
     assert unit(torch.tensor([1.0, math.inf])) is None
     assert torch.allclose(unit(torch.tensor([3.0, 4.0])), torch.tensor([0.6, 0.8]))  # type: ignore[arg-type]
+
+
+def test_clipped_steps_gain_what_the_closed_form_says() -> None:
+    """On ½x² a step of −ηx from x, clipped to the median norm 1: from 1, 0.5 and 10 with η = 1.9."""
+    split = both(lambda x: (x**2 / 2).sum(), torch.zeros(1, dtype=torch.float64))
+    places = [1.0, 0.5, 10.0]
+    points = [torch.tensor([place], dtype=torch.float64) for place in places]
+    steps = [(split.first, point, -1.9 * point) for point in points]
+    found = clipped(steps, places)
+    ends = [1.0 - 1.9, 0.5 - 0.95, 10.0 - 1.9]  # the last gradient is cut from 10 to 1
+    wanted = np.mean([(place**2 - end**2) / 2 for place, end in zip(places, ends, strict=True)])
+    assert found.gain.value == pytest.approx(wanted, rel=1e-9)
+    assert found.length == pytest.approx((1.9 + 0.95 + 1.9) / 3)
+    unclipped = np.mean([(place**2 - (0.9 * place) ** 2) / 2 for place in places])
+    assert abs(found.gain.value - unclipped) > 0.1
+
+
+@pytest.mark.parametrize("norms", [[1.0, 1.0, 1.0], [0.0, 0.0, 0.0], [math.nan] * 3, []])
+def test_without_greater_norms_nothing_is_clipped(norms: list[float]) -> None:
+    """Equal norms, zeros and none at all: there is no what-if."""
+    split = both(lambda x: (x**2 / 2).sum(), torch.zeros(1, dtype=torch.float64))
+    step = (split.first, torch.ones(1, dtype=torch.float64), -torch.ones(1, dtype=torch.float64))
+    assert not clipped([step] * len(norms), norms).gain.is_finite

@@ -31,8 +31,8 @@ from theodolite.objective.data import Batch
 from theodolite.probes.noise import noise_scale
 from theodolite.probes.progress import progress
 from theodolite.probes.samples import weighted_mean
-from theodolite.probes.units import dead_units, layer_norms, silent_rectifiers
-from theodolite.probes.whatifs import best_along, gain, pooled, ratio, rescaled, unit
+from theodolite.probes.units import dead_units, layer_norms, saturated_units, silent_rectifiers
+from theodolite.probes.whatifs import best_along, clipped, gain, pooled, ratio, rescaled, unit
 from theodolite.records import Estimate, Progress, Status, Survey, WhatIf
 
 _PLAIN_STEPS, _FEWEST_STEPS = 16, 3
@@ -94,6 +94,9 @@ def survey(ground: Ground) -> Surveyed:
     parts |= _attempt(clock, "curvature and moves", lambda: _moves(ground, gradient))
     parts |= _attempt(clock, "gradient noise", lambda: _noise(ground, gradient))
     lowest, length = parts.pop("lowest", None), parts.pop("escape_length", 0.0)
+    shorter = parts.pop("clipped", None)
+    if shorter is not None and shorter.gain.is_finite and "what_ifs" in parts:
+        parts["what_ifs"] = (*parts["what_ifs"], shorter)
     silent = parts.pop("silent", None)
     if lowest is not None and silent is not None:
         parts["revived"] = float((lowest.double() ** 2)[silent].sum())
@@ -221,6 +224,7 @@ def _units(ground: Ground, gradient: Tensor) -> dict[str, Any]:
         "silent": silent,
         "blocked": float(silent.double().mean()),
         "silent_rectifiers": silent_rectifiers(groups, ground.theta),
+        "saturated": saturated_units(groups, ground.theta),
         "depth_ratio": float(live.min() / live.max()) if live.size > 1 and live.max() > 0 else math.nan,
     }
 
@@ -234,6 +238,12 @@ class _Followed:
     budget: Progress
     own_gain: float
     judge: Objective
+    grad_norm: float
+
+    @property
+    def made(self) -> tuple[Objective, Tensor, Tensor]:
+        """Who judges it, from where it was taken, and the step."""
+        return self.judge, self.theta, self.delta
 
 
 def _plain_steps(ground: Ground) -> dict[str, Any]:
@@ -260,7 +270,8 @@ def _plain_steps(ground: Ground) -> dict[str, Any]:
         "own_uphill": Estimate.mean_of(uphill),
         "own_gain": Estimate.mean_of([one.own_gain for one in followed]),
         "cosine": Estimate.mean_of(cosines),
-        "rescaled": rescaled([(one.judge, one.theta, one.delta) for one in chosen], slope),
+        "rescaled": rescaled([one.made for one in chosen], slope),
+        "clipped": clipped([one.made for one in followed], [one.grad_norm for one in followed]),
     }
 
 
@@ -271,7 +282,8 @@ def _follow(ground: Ground, branch: Branch, item: Repeat, seed: int) -> _Followe
     after = branch.params.point()
     own: Objective = ground.bench.repeat((Repeat(item.batch, state, item.precision),))
     budget = progress(own, judge, before, after)
-    return _Followed(before, after - before, budget, own.value(before) - own.value(after), judge)
+    norm = branch.stride.read()[1] if branch.stride is not None else math.nan
+    return _Followed(before, after - before, budget, own.value(before) - own.value(after), judge, norm)
 
 
 def _cosine(one: Tensor, other: Tensor) -> float:

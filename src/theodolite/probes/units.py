@@ -1,4 +1,4 @@
-"""Which hidden units are zero on every example?"""
+"""Which hidden units are zero, or saturated, on every example?"""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -17,6 +17,10 @@ _LAYERS = (nn.Linear, nn.modules.conv._ConvNd)
 _RECTIFIERS = frozenset(
     (torch.ops.aten.relu.default, torch.ops.aten.clamp_min.default, torch.ops.aten.threshold.default)
 )
+
+_ENDS = {torch.ops.aten.sigmoid.default: (0.0, 1.0), torch.ops.aten.tanh.default: (-1.0, 1.0)}
+_FLAT = 0.0025
+"""So near to an end of its range, as a share of it, 4y(1 − y) and 1 − y² are below a hundredth."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,6 +112,55 @@ def silent_rectifiers(objective: Objective, at: object = None) -> float:
         return 0.0
     active = torch.stack(seen.active).reshape(len(counts), -1).any(0)
     return float((~active).double().mean())
+
+
+class _Squashed(TorchDispatchMode):
+    """Notes of each call of a sigmoid or tanh which of its units are saturated on every example."""
+
+    def __init__(self) -> None:
+        """Note nothing yet."""
+        super().__init__()
+        self.units: list[Tensor] = []
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Run the operation, and look at what a squashing function gives."""
+        output = func(*args, **(kwargs or {}))
+        ends = _ENDS.get(func)
+        if ends is not None and isinstance(output, Tensor) and output.ndim > 1 and output.numel():
+            low, high = ends
+            units = output.movedim(1 if output.ndim == 4 else -1, -1).flatten(0, -2)
+            slack = _FLAT * (high - low)
+            self.units.append(((units < low + slack) | (units > high - slack)).all(0))
+        return output
+
+
+def saturated_units(objective: Objective, at: object = None) -> float:
+    """Share of sigmoid and tanh units that are saturated on every example of a sample.
+
+    A unit is a feature (channel) of what ``torch.sigmoid`` or ``torch.tanh`` gives, as a module or a function. It is
+    saturated where it lies within a quarter of a per cent of the range from an end: its slope is then below a hundredth
+    of the greatest.
+
+    Args:
+        objective: The sample.
+        at: Point θ, shape (n,); None is the present one.
+
+    Returns:
+        The share; NaN where there is no such unit, or passes differ in their calls.
+
+    Cost: one forward pass of the sample.
+    Limits: recurrent layers hide their gates in one kernel, and are not seen. A unit of the output that is saturated is
+    sure of its answer, which may be the right one.
+    """
+    with _Squashed() as seen:
+        counts, _ = objective.batch_values(at)
+    calls = len(seen.units) // len(counts)
+    rows = [seen.units[place::calls] for place in range(calls)] if calls and len(seen.units) % len(counts) == 0 else []
+    if not rows or any(len({unit.shape for unit in row}) > 1 for row in rows):
+        return float("nan")
+    return float(torch.cat([torch.stack(row).all(0) for row in rows]).double().mean())
 
 
 @contextmanager

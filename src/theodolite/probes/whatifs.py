@@ -131,6 +131,32 @@ def _gain_or_none(judge: Objective, here: tuple[np.ndarray, np.ndarray], there: 
         return Estimate(math.nan, math.nan, 0)
 
 
+def clipped(steps: Sequence[tuple[Objective, Tensor, Tensor]], norms: Sequence[float]) -> WhatIf:
+    """The same steps with gradients clipped at the median of their norms, judged on examples they were not made from.
+
+    A step is shortened as its gradient would be: what plain descent does. The others are as they were.
+
+    Args:
+        steps: For each step J of the examples that judge it, the point, and the step taken from there.
+        norms: Norm of the gradient that each was made from.
+
+    Returns:
+        The mean gain of a step, with the mean length of a step; without a gain if no norm is beyond the median.
+
+    Cost: two forward passes over the judging examples a step.
+    """
+    values = np.asarray(norms, np.float64)
+    finite = values[np.isfinite(values)]
+    median = float(np.median(finite)) if finite.size else 0.0
+    if not median > 0 or not (values > median).any():
+        return WhatIf("clipping")
+    factors = [min(1.0, median / norm) if math.isfinite(norm) else 0.0 for norm in values.tolist()]
+    shortened = [(judge, theta, factor * delta) for (judge, theta, delta), factor in zip(steps, factors, strict=True)]
+    gains = [_gain_or_none(judge, judge.batch_values(at), at + delta) for judge, at, delta in shortened]
+    length = float(np.mean([float(delta.double().norm()) for _, _, delta in shortened]))
+    return WhatIf("clipping", pooled(gains), length)
+
+
 def pooled(estimates: Sequence[Estimate]) -> Estimate:
     """Mean over steps; its error holds their scatter and the sampling error that they share.
 

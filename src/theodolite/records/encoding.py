@@ -79,7 +79,7 @@ RECORDS: Mapping[type, tuple[int, int]] = MappingProxyType(
         SpectralDensity: (1, 0),
         StepForecast: (1, 0),
         StepPrediction: (1, 0),
-        Survey: (1, 0),
+        Survey: (1, 1),
         Taylor: (1, 0),
         TraceEstimate: (1, 0),
         Track: (1, 0),

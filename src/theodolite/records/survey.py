@@ -87,6 +87,7 @@ class Survey:
         silent_rectifiers: Share of the rectifiers, in layers or in the loss, that hand on zero only.
         revived: Weight, in [0, 1], of those parameters in the direction of most negative curvature: above zero, second
             order brings them back.
+        saturated: Share of sigmoid and tanh units that are saturated on every example; NaN where there are none.
         gain_ratio: (gᵀ|H|g)(gᵀ|H|⁻¹g)/(gᵀg)²: what correcting for curvature gains over the best single step size, by
             the quadratic model.
         condition_number: That of the part of the spectrum that carries the gradient.
@@ -129,6 +130,7 @@ class Survey:
     blocked: float = float("nan")
     silent_rectifiers: float = float("nan")
     revived: float = float("nan")
+    saturated: float = float("nan")
     gain_ratio: Estimate = MISSING
     condition_number: Estimate = MISSING
     sharpness: Estimate = MISSING

@@ -13,6 +13,9 @@ NO_SURVEY = "a survey of the point that the training has reached: call monitor.d
 
 _STEP = "step × "
 
+_NO_WAYS = ("random kick", "clipping")
+"""What-ifs that follow neither gradient nor curvature: the control, and real steps cut short."""
+
 LARGER_BATCH = "batch × 8"
 """Name of the cure that tells noise from steps that are too long."""
 
@@ -72,7 +75,7 @@ def best_move(evidence: Evidence, survey: Survey) -> Estimate:
     """
     if survey.grad_norm == 0 and not survey.what_ifs:
         return NOTHING
-    gains = [evidence.share(move.gain) for move in survey.what_ifs if move.name != "random kick"]
+    gains = [evidence.share(move.gain) for move in survey.what_ifs if move.name not in _NO_WAYS]
     gains = gains or [evidence.share(gain) for gain in survey.rescaled.gains if gain.is_finite]
     return max(gains, key=sure_gain, default=MISSING)
 

@@ -173,6 +173,8 @@ def judge_plateau(evidence: Evidence) -> Finding:
     ]
     if math.isfinite(survey.depth_ratio):
         says.append(f"the weakest layer's gradient is {survey.depth_ratio:.1e} of the strongest's")
+    if survey.saturated > 0:
+        says.append(f"{percent(survey.saturated)} of the sigmoid and tanh units are saturated on every example")
     is_still = best.is_below(NOTHING_LEFT, 1.0) if math.isfinite(best.error) else None
     present = is_still if _is_flat(evidence, survey) and not is_severed(survey) else False
     return found(_PLATEAU, present, statistic=flat, effect=NOTHING, evidence=tuple(says))

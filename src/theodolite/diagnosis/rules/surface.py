@@ -8,7 +8,7 @@ from theodolite.diagnosis.rules.noise import judge_gradient_noise
 from theodolite.diagnosis.rules.parts import NO_SURVEY, found, headroom, is_overshooting, scaled_gain, usable
 from theodolite.diagnosis.rules.thresholds import CRITICAL, CURED, FAR_FROM_STABLE, SEVERAL_TIMES, WORTH_IT
 from theodolite.diagnosis.words import number, percent
-from theodolite.records import Estimate, Finding, Verdict
+from theodolite.records import MISSING, Estimate, Finding, Verdict
 
 _ILL_CONDITIONING = Finding(
     "ill_conditioning",
@@ -87,6 +87,10 @@ def judge_cliff(evidence: Evidence) -> Finding:
     if clip is not None:
         says.append(f"clipping gains {percent(share.value)} ± {percent(share.error)} of the excess loss")
     survey = usable(evidence)
+    cut = survey.what_if("clipping").gain if survey is not None else MISSING
+    if survey is not None and cut.is_finite:
+        real = number(survey.delivered)
+        says.append(f"single steps, clipped at the median norm, gain {number(cut)} each; as they are, {real}")
     if survey is not None and is_overshooting(evidence, survey):
         says.append("shorter steps gain twice as much: it is their length")
         return found(_CLIFF, False, statistic=highest, effect=share, evidence=tuple(says))
