@@ -98,6 +98,9 @@ def _why_stopped(evidence: Evidence) -> str:
         return "the loss is not finite any more"
     if evidence.is_thrown:
         return "going on plainly, the loss is on average far above where it stands"
+    spoilt = how_spoilt(evidence)
+    if spoilt:
+        return spoilt
     survey = usable(evidence)
     if survey is not None and survey.dead_worst >= DEAD and evidence.is_overtaken:
         return "units are dead, and new parameters get a tenth of the excess loss farther in no more steps"

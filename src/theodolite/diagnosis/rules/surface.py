@@ -6,7 +6,15 @@ from theodolite.diagnosis.divergence import SPIKE, Divergence, divergence
 from theodolite.diagnosis.evidence import Evidence, greatest_spike, is_diverged
 from theodolite.diagnosis.rules.noise import judge_gradient_noise
 from theodolite.diagnosis.rules.parts import NO_SURVEY, found, headroom, is_overshooting, scaled_gain, usable
-from theodolite.diagnosis.rules.thresholds import CRITICAL, CURED, FAR_FROM_STABLE, SEVERAL_TIMES, WORTH_IT
+from theodolite.diagnosis.rules.thresholds import (
+    CRITICAL,
+    CURED,
+    FAR_FROM_STABLE,
+    FIFTH,
+    SEVERAL_TIMES,
+    TEN_TIMES,
+    WORTH_IT,
+)
 from theodolite.diagnosis.words import number, percent
 from theodolite.records import MISSING, Estimate, Finding, Verdict
 
@@ -57,7 +65,8 @@ def judge_ill_conditioning(evidence: Evidence) -> Finding:
     if headroom(survey) > FAR_FROM_STABLE or judge_cliff(evidence).verdict is Verdict.PRESENT:
         return found(_ILL_CONDITIONING, False, **measured)
     is_saddle = survey.escape < CRITICAL and survey.smallest.is_below(0.0, 1.0)
-    present = gained > CURED and times > SEVERAL_TIMES and not is_saddle
+    is_cured = (gained > CURED and times > SEVERAL_TIMES) or (gained > FIFTH and times > TEN_TIMES)
+    present = is_cured and not is_saddle
     return found(
         _ILL_CONDITIONING,
         present,

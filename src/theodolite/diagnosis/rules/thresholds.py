@@ -50,9 +50,10 @@ SEVERED = 0.95
 VANISHING = 1e-3
 """Gradient scales of layers differ by one or two decades in healthy nets; three mean that depth kills them."""
 
-CURED, SEVERAL_TIMES = 0.5, 3.0
+CURED, SEVERAL_TIMES, TEN_TIMES = 0.5, 4.0, 10.0
 """A few corrected steps that take half of the excess have found the way; where the trouble is another one, the best
-single step size, kept up on a branch, takes at least a third of that."""
+single step size, kept up on a branch, takes at least a quarter of that. Where much of the excess can never go, as with
+noisy targets, it is told by a fifth, and ten times what a step size takes."""
 
 NEARLY_ALL = 0.9
 """Where the loss falls for ever, next to nothing of the excess is left far out."""
