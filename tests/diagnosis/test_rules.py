@@ -227,6 +227,7 @@ def test_a_steady_fall_with_nothing_in_its_way_is_progress(evidence: Any) -> Non
     later = evidence(**slow | {"loss": estimate(1.7, 0.001)})
     assert judge(later).obstacle == "none"
     assert judge(evidence(**slow | {"loss": estimate(1.7, 0.001), "fallen": 0.02})).obstacle == "undetermined"
+    assert judge(evidence(**slow | {"loss": estimate(0.9, 0.001), "fallen": 0.05})).obstacle == "none"  # most is gone
     likely = remedy("batch × 8", 0.5)
     unsure = slow | {"loss": estimate(1.7, 0.001), "noise_share": estimate(0.55, 0.1), "noise_scale": estimate(900.0)}
     unsure["remedies"] = (replace(likely, gain=estimate(0.3, 0.1)),)

@@ -23,7 +23,7 @@ _MOMENT, _THIRD = 0.1, 0.3
 FRESH_START = "fresh start"
 """Name of the cure that begins with new parameters."""
 
-_FIFTH, _TENTH, _SLOW = 0.2, 0.1, 0.02
+_HALF, _FIFTH, _TENTH, _SLOW = 0.5, 0.2, 0.1, 0.02
 
 FEWEST_LOSSES = 3 * _BLOCKS
 """With fewer recorded losses the blocks are too short to tell a trend from scatter."""
@@ -156,14 +156,14 @@ class Evidence:
 
     @property
     def is_steady(self) -> bool:
-        """Whether a fifth of the first excess is gone, and a tenth of that went while the age doubled, surely.
+        """Whether half of the first excess is gone and it falls on, or a fifth, a tenth of it while the age doubled.
 
         That is a useful fall where the floor is not known: of the cross-entropy of a text most may never go.
         """
         gone, fallen = self.initial_excess - self.excess, self.history.fallen
         if not gone > _FIFTH * self.initial_excess or not fallen.is_above(_SLOW):
             return False
-        return fallen.value * self.excess > _TENTH * gone
+        return fallen.value * self.excess > _TENTH * gone or gone > _HALF * self.initial_excess
 
     @property
     def is_confirmed(self) -> bool:

@@ -7,6 +7,8 @@ from pathlib import Path
 from theodolite.diagnosis.calibration import CONFIDENCE, probabilities
 from theodolite.diagnosis.evidence import Evidence, gather
 from theodolite.diagnosis.rules import RULES
+from theodolite.diagnosis.rules.parts import best_move, usable
+from theodolite.diagnosis.rules.thresholds import FAR_GAIN
 from theodolite.diagnosis.timeline import timeline
 from theodolite.diagnosis.words import summary
 from theodolite.records import OBSTACLES, UNDETERMINED, Diagnosis, Finding, Findings, Remedy, Run, Verdict
@@ -74,11 +76,18 @@ def _by_exclusion(evidence: Evidence, findings: Findings) -> Findings:
     trend = findings["none"]
     others = [finding for finding in findings if finding.obstacle != "none"]
     is_clear = not any(f.verdict is Verdict.PRESENT or _may_be(f) for f in others)
-    if trend.verdict is Verdict.PRESENT or not (is_clear and evidence.is_steady) or evidence.is_overtaken:
+    is_well = is_clear and evidence.is_steady and evidence.is_confirmed and not evidence.is_overtaken
+    if trend.verdict is Verdict.PRESENT or not is_well or _has_shortcut(evidence):
         return findings
-    why = "a steady fall: of all that has gone, a tenth or more went while the age doubled, and nothing is in its way"
+    why = "a steady fall for all that has gone so far, and nothing is found in its way"
     steady = replace(trend, verdict=Verdict.PRESENT, missing="", evidence=(*trend.evidence, why))
     return Findings((steady, *others))
+
+
+def _has_shortcut(evidence: Evidence) -> bool:
+    """Whether a single move that follows gradient or curvature takes a third of the excess: it could go far faster."""
+    survey = usable(evidence)
+    return survey is not None and best_move(evidence, survey).value > FAR_GAIN
 
 
 def _may_be(finding: Finding) -> bool:

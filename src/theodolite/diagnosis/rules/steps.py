@@ -126,8 +126,8 @@ def _judge_fall(evidence: Evidence, fallen: Estimate) -> Finding:
 
 
 def _is_useful(fallen: Estimate) -> bool:
-    """Whether the excess falls fast enough, and beyond two errors at least half as fast."""
-    return fallen.value > USEFUL_FALL and fallen.is_above(USEFUL_FALL / 2)
+    """Whether the excess falls fast enough within its error, and beyond two errors at least half as fast."""
+    return fallen.value + fallen.error > USEFUL_FALL and fallen.is_above(USEFUL_FALL / 2)
 
 
 def _is_still_falling(evidence: Evidence) -> bool:
