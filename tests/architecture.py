@@ -246,12 +246,17 @@ def thin_docstrings(sources: Mapping[str, Source], allowed_rooms: Iterable[str] 
             continue
         is_room = source.module.count(".") == 1
         for node in source.tree.body:
-            if not isinstance(node, FUNCTIONS) or node.name.startswith("_"):
+            if not isinstance(node, FUNCTIONS) or node.name.startswith("_") or _is_overload(node):
                 continue
             missing = _missing_sections(node)
             if missing and (is_room or f"{source.module}.{node.name}" in shown):
                 found.append(f"{_where(source, node.lineno)} {node.name}: docstring lacks {', '.join(missing)}")
     return found
+
+
+def _is_overload(node: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+    """Whether this is the type of a function only: the function itself has the docstring."""
+    return any(isinstance(part, ast.Name) and part.id == "overload" for part in node.decorator_list)
 
 
 def _missing_sections(node: ast.FunctionDef | ast.AsyncFunctionDef) -> list[str]:

@@ -24,6 +24,7 @@ TABLE = {
     "objective": GROUND | {"records"},
     "linalg": GROUND | {"records", "objective"},
     "landscape": GROUND | {"records", "objective", "linalg"},
+    "optim": GROUND | {"records", "objective", "linalg"},
     "probes": GROUND | {"records", "objective", "linalg", "landscape"},
     "monitor": GROUND | {"records", "objective", "linalg", "landscape", "probes", "diagnosis"},
     "problems": GROUND | {"records", "objective", "theory"},
@@ -33,7 +34,7 @@ TABLE["__main__"] = {"cli"}
 TABLE[DOOR] = set(TABLE) - {"__main__"}
 """Room -> the rooms it may import."""
 
-TORCH_ROOMS = {"objective", "linalg", "landscape", "probes", "monitor", "problems"}
+TORCH_ROOMS = {"objective", "linalg", "landscape", "optim", "probes", "monitor", "problems"}
 NUMPY_ROOMS = {"records", "plots", "diagnosis", "pages", "theory"}
 OWNERS = {
     "torch": TORCH_ROOMS | {"cli"},

@@ -4,7 +4,11 @@ import numpy as np
 import pytest
 import torch
 
+from families import BY_NAME
+from objective.test_traces import lived
+from objective.traces import traces
 from theodolite.errors import SettingError, ShapeError
+from theodolite.landscape.directions import orthogonal_pair
 from theodolite.landscape.planes import beside, grid, plane, project
 from theodolite.objective import Objective
 
@@ -48,6 +52,129 @@ def test_what_is_not_finite_is_kept():
 def test_other_precisions(dtype):
     bowl = Objective.from_function(lambda theta: (theta * theta).sum(), torch.ones(3, dtype=dtype))
     assert plane(bowl, torch.zeros(3), X, Y, points=(3, 3)).losses[1, 1] == 0.0
+
+
+def test_rows_are_not_shifted():
+    """A peer's rows alternate by one cell."""
+    slope = Objective.from_function(lambda theta: theta[0] + 10 * theta[1], torch.zeros(2, dtype=torch.float64))
+    for settings in ({}, {"tolerance": 0.01}):
+        found = plane(slope, torch.zeros(2), torch.eye(2)[0], torch.eye(2)[1], points=(13, 11), **settings)
+        np.testing.assert_allclose(found.losses, found.x + 10 * found.y[:, None], atol=1e-13)
+
+
+def test_rosenbrock():
+    valley = Objective.from_function(
+        lambda t: (1 - t[0]) ** 2 + 100 * (t[1] - t[0] ** 2) ** 2, torch.zeros(2, dtype=torch.float64)
+    )
+    found = plane(valley, torch.ones(2), torch.eye(2)[0], torch.eye(2)[1], points=(21, 21), extent=2.0)
+    a, b = np.meshgrid(1 + found.x, 1 + found.y)
+    np.testing.assert_allclose(found.losses, (1 - a) ** 2 + 100 * (b - a**2) ** 2, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize(("dtype", "rtol"), [(torch.float64, 1e-10), (torch.float32, 1e-5)])
+def test_a_deep_linear_net(generator, dtype, rtol):
+    """Five layers of one unit on whitened data: J = ½(1 − Π w)²."""
+    model = torch.nn.Sequential(*(torch.nn.Linear(1, 1, bias=False) for _ in range(5))).to(dtype)
+    data = torch.tensor([[1.0], [-1.0]], dtype=dtype)
+    objective = Objective(model, lambda net, x: 0.5 * ((x - net(x)) ** 2).mean(), data)
+    origin, x, y = torch.randn(3, 5, generator=generator()).to(dtype)
+    found = plane(objective, origin, x, y, points=(9, 7))
+    w = [v.double().numpy() for v in (origin, x, y)]
+    at = w[0] + found.x[None, :, None] * w[1] + found.y[:, None, None] * w[2]
+    truth = 0.5 * (1 - at.prod(-1)) ** 2
+    np.testing.assert_allclose(found.losses, truth, rtol=rtol, atol=rtol * truth.max())
+
+
+def wide_net(generator):
+    """A perceptron on separable clouds, half trained."""
+    model = torch.nn.Sequential(torch.nn.Linear(10, 30), torch.nn.ReLU(), torch.nn.Linear(30, 4))
+    for part in model.parameters():
+        part.data = 0.3 * torch.randn(part.shape, generator=generator)
+    labels = torch.arange(200) % 4
+    centres = 2 * torch.randn(4, 10, generator=generator)
+    data = centres[labels] + torch.randn(200, 10, generator=generator), labels
+    objective = Objective(model, lambda net, batch: torch.nn.functional.cross_entropy(net(batch[0]), batch[1]), data)
+    optimizer = torch.optim.SGD(model.parameters(), 0.2, momentum=0.9)
+    for _ in range(30):
+        for part, gradient in zip(model.parameters(), objective.params.unflatten(objective.gradient()), strict=True):
+            part.grad = gradient
+        optimizer.step()
+    optimizer.zero_grad()
+    return objective
+
+
+def test_a_net_within_a_hundredth_for_a_fifth(generator):
+    objective = wide_net(generator())
+    x, y = orthogonal_pair(objective, generator=generator(1), normalize="filter")
+    before = traces(objective.source.model)
+    whole = plane(objective, objective.point(), x, y)
+    found = plane(objective, objective.point(), x, y, tolerance=0.01)
+    assert traces(objective.source.model) == before
+    spread = np.ptp(whole.losses)
+    assert found.measured.size >= 5 * found.measured.sum()
+    assert np.abs(found.losses - whole.losses).max() <= found.interpolation_error <= 0.01 * spread
+    np.testing.assert_allclose(found.losses[found.measured], whole.losses[found.measured], rtol=1e-5)
+    assert f"J was measured at {found.measured.sum()} of 2601 points and interpolated" in found.notes[0]
+    assert "points wide, may have been missed" in found.notes[0]
+    assert whole.measured.size == 0
+    assert (whole.interpolation_error, whole.notes) == (0.0, ())
+    again = plane(objective, objective.point(), x, y, tolerance=0.01)
+    assert again.measured.tobytes() == found.measured.tobytes()
+    centre = found.losses[25, 25]
+    assert found.measured[25, 25]
+    assert centre == pytest.approx(objective.value(), rel=1e-6)
+
+
+def test_a_budget_is_kept_and_told():
+    steep = Objective.from_function(lambda theta: (8 * theta.square().sum()).exp(), torch.zeros(2).double())
+    found = plane(steep, torch.zeros(2), torch.eye(2)[0], torch.eye(2)[1], budget=200)
+    assert found.measured.sum() == 200
+    assert found.notes[-1] == "The budget of 200 points was spent."
+    assert found.interpolation_error > 0
+    with pytest.raises(SettingError, match="budget must be at least 130 to look at all parts .* got 129"):
+        plane(steep, torch.zeros(2), torch.eye(2)[0], torch.eye(2)[1], budget=129)
+    for wrong in (-0.1, float("nan")):
+        with pytest.raises(SettingError, match="tolerance must be finite and not negative"):
+            plane(steep, torch.zeros(2), torch.eye(2)[0], torch.eye(2)[1], tolerance=wrong)
+
+
+def test_few_points_are_all_measured():
+    found = plane(BOWL, ORIGIN, X, Y, points=(5, 7), tolerance=0.1)
+    assert found.measured.size == 0
+    assert np.array_equal(found.losses, plane(BOWL, ORIGIN, X, Y, points=(5, 7)).losses)
+
+
+def test_nothing_finite():
+    nowhere = Objective.from_function(lambda theta: theta.sum() * float("nan"), torch.zeros(2))
+    found = plane(nowhere, torch.zeros(2), torch.eye(2)[0], torch.eye(2)[1], tolerance=0.01)
+    assert np.isnan(found.losses).all()
+    assert found.interpolation_error == 0
+
+
+def test_what_is_not_finite_is_kept_between_measured_points():
+    cliff = Objective.from_function(lambda theta: theta[0].log() + theta[1], torch.ones(2).double())
+    ends = torch.ones(2), torch.eye(2)[0], torch.eye(2)[1]
+    whole, found = (plane(cliff, *ends, extent=1.7, tolerance=tolerance) for tolerance in (None, 0.01))
+    assert np.array_equal(np.isfinite(whole.losses), np.isfinite(found.losses))
+    assert found.measured.sum() < found.measured.size / 2
+
+
+def test_names_and_points_by_name():
+    found = plane(BOWL, {"theta": ORIGIN}, X, Y, points=(3, 3), names=("‖θ‖", "steps"))
+    assert (found.x_name, found.y_name) == ("‖θ‖", "steps")
+    assert found.losses[1, 1] == BOWL.value(ORIGIN)
+    assert found.method
+
+
+@pytest.mark.parametrize("name", ["conv batchnorm train", "dropout", "three batches"])
+def test_nothing_is_touched(name):
+    problem = lived(BY_NAME[name](torch.float64))
+    objective = Objective(problem.model, problem.loss, problem.data)
+    before = traces(problem.model)
+    x, y = orthogonal_pair(objective, generator=torch.Generator().manual_seed(0))
+    found = plane(objective, objective.point(), x, y, points=(3, 3))
+    assert traces(problem.model) == before
+    assert found.losses[1, 1] == pytest.approx(objective.value(), rel=1e-12)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from monitor.bits import monitored, named, seeded
-from monitor.trainings import FAMILIES, FOUR, LOOPS, MORE, classify, flat_data, made, mlp
+from monitor.trainings import FAMILIES, FOUR, LOOPS, MORE, classify, flat_data, made
 from theodolite import Monitor, Run
 
 SKIPS = {"scaler with a skipped step", "accumulation", "early break", "continue", "several steps", "nonfinite"}
@@ -221,27 +221,3 @@ def test_validation_is_measured_in_eval_mode(tmp_path):
                     truth.append(float(classify(run.model, held)))
                 run.model.train()
     assert np.allclose(Run(tmp_path / "run").series("validation_loss").values, truth, rtol=1e-6)
-
-
-def test_snapshots_stand_at_powers_of_two(tmp_path, monkeypatch):
-    monkeypatch.setattr("theodolite.monitor.measurements.LANCZOS_PRODUCTS", 2)
-    with seeded():
-        run = made(mlp(), flat_data(60))
-        points = {}
-        with monitored(tmp_path)(run) as monitor:
-            points[0] = [p.detach().clone() for p in run.model.parameters()]
-            for index, batch in enumerate(monitor(run.batches), 1):
-                run.body(run, batch)
-                points[index] = [p.detach().clone() for p in run.model.parameters()]
-    record, names = Run(tmp_path / "run"), [name for name, _ in run.model.named_parameters()]
-    assert record.snapshot_steps == (0, 1, 2, 4, 8, 10)
-    for step in record.snapshot_steps:
-        stored = record.snapshot(step)
-        assert set(stored) == set(names)
-        assert all(np.array_equal(stored[name], point) for name, point in zip(names, points[step], strict=True))
-
-
-def test_large_models_are_not_stored_unasked(tmp_path, monkeypatch):
-    monkeypatch.setattr("theodolite.monitor.observer.SNAPSHOT_BYTES", 100)
-    recorded(FOUR[0], tmp_path)
-    assert Run(tmp_path / "run").snapshot_steps == ()

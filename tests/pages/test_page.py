@@ -12,10 +12,10 @@ import pytest
 import synthetic
 from theodolite.pages import page as page_module
 from theodolite.pages import report
-from theodolite.pages.plotly_charts import plotly_chart
 from theodolite.pages.tables import MOST_ROWS, chart_tables, event_table, facts
 from theodolite.plots import Absent, charts
 from theodolite.plots.marks import Axis, Chart, Marks, Points
+from theodolite.plots.plotly_charts import plotly_chart
 from theodolite.records.obstacles import OBSTACLES
 from theodolite.records.run import Run
 from theodolite.records.writer import RunWriter

@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from theodolite.pages.plotly_charts import plotly_chart
 from theodolite.pages.tables import chart_tables
 from theodolite.plots import marks_plane
+from theodolite.plots.plotly_charts import plotly_chart
 from theodolite.records.planes import Plane, Track
 
 

@@ -76,7 +76,7 @@ def test_a_plane_tells_what_lies_outside_and_how_far_the_surface_is_from_the_pat
     assert "differs from the surface below them by up to 0.75" in chart.notes[0]  # 2 at the point, 1 + 0.5² below it
     way = layers(chart, Way)[0]
     np.testing.assert_allclose(way.nearness, [1 - 3 / math.hypot(3, 0.5), 1.0])
-    assert way.texts[0] == "step 4, 3 outside the plane, J 2"
+    assert way.texts[0] == "step 4, 3 outside the plane, J 2, on the surface 1.25"
 
 
 def test_a_path_on_the_plane_has_nothing_outside():
@@ -108,7 +108,7 @@ def test_walls_do_not_take_the_shades_from_the_rest():
     plane.losses[:, 0] = 1e3
     chart = marks_plane(replace(plane, losses=plane.losses - 1.5), **WORDS)
     assert layers(chart, Field)[0].scale.limits[1] < 2
-    assert any(note.startswith("The darkest shade stands for every value above") for note in chart.notes)
+    assert any(note.startswith("The last shade stands for every value above") for note in chart.notes)
 
 
 @pytest.mark.parametrize("losses", [np.full((5, 5), 2.0), np.full((5, 5), np.nan), np.zeros((5, 5))])

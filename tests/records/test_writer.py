@@ -10,6 +10,8 @@ import threading
 
 import numpy as np
 import pytest
+import safetensors.torch
+import torch
 
 import theodolite.records.writer as writer_module
 from theodolite.errors import RunError
@@ -174,6 +176,63 @@ def test_snapshots_return(folder):
         "step-00000000.safetensors",
         "step-00000012.safetensors",
     ]
+
+
+def test_a_snapshot_that_is_let_go_leaves_no_file(folder):
+    with RunWriter(folder) as writer:
+        for step in (0, 1, 2):
+            writer.snapshot(step, {"weight": np.full(3, step)})
+        writer.drop_snapshot(1)
+        writer.drop_snapshot(7)  # never taken: no fault
+        run = Run(folder)
+        assert run.snapshot_steps == (0, 2)
+        with pytest.raises(RunError, match=r"step 1 it was let go\. There are: \(0, 2\)"):
+            run.snapshot(1)
+        assert len(list((folder / "snapshots").iterdir())) == 2
+        writer.snapshot(1, {"weight": np.full(3, 9)})
+    assert run.snapshot_steps == (0, 1, 2)
+    assert run.snapshot(1)["weight"].tolist() == [9, 9, 9]
+
+
+def test_bfloat16_takes_two_bytes_where_that_loses_nothing(folder):
+    exact, more = np.array([1.0, -0.0, 3.140625, np.inf, 1e-40], np.float32), np.array([np.pi], np.float32)
+    exact[-1] = np.array([1 << 16], np.uint32).view(np.float32)[0]  # a subnormal bfloat16
+    with RunWriter(folder) as writer:
+        names = dict.fromkeys(("exact", "more", "scalar"), "bfloat16")
+        scalar = np.array(2.0, np.float32)
+        writer.snapshot(0, {"exact": exact, "more": more, "scalar": scalar, "wide": exact}, dtype_names=names)
+    run = Run(folder)
+    found, stored = run.snapshot(0), run.stored_snapshot(0)
+    assert found["exact"].tobytes() == exact.tobytes()
+    assert (found["more"], found["scalar"]) == (more, scalar)
+    assert found["scalar"].shape == ()
+    dtypes = {name: span.dtype for name, span in stored.spans.items()}
+    assert dtypes == {"exact": "BF16", "more": "F32", "scalar": "BF16", "wide": "F32"}
+    theirs = safetensors.torch.load_file(stored.path)
+    assert theirs["exact"].dtype is torch.bfloat16
+    assert theirs["exact"].float().numpy().tobytes() == exact.tobytes()
+
+
+@pytest.mark.parametrize("dtype", ["?", "u1", "i1", "u2", "i2", "f2", "u4", "i4", "f4", "u8", "i8", "f8", ">f4"])
+def test_pieces_are_pieces(folder, dtype):
+    array = (np.arange(24) % 5).astype(dtype).reshape(4, 6)
+    with RunWriter(folder) as writer:
+        writer.snapshot(3, {"a": np.ones(3, np.float32), "__metadata__": array.T, "": np.zeros((0, 2))})
+    stored = Run(folder).stored_snapshot(3)
+    assert {name: span.count for name, span in stored.spans.items()} == {"a": 3, "__metadata__": 24, "": 0}
+    for first, count in ((0, 24), (5, 7), (23, 1), (24, 0)):
+        piece = stored.piece("__metadata__", first, count)
+        np.testing.assert_array_equal(piece, array.T.reshape(-1)[first : first + count].astype(float))
+    theirs = safetensors.torch.load_file(stored.path)
+    np.testing.assert_array_equal(theirs["=__metadata__"].double().numpy(), array.T.astype(float))
+    stored.path.write_bytes(stored.path.read_bytes()[:-30])
+    with pytest.raises(RunError, match="it was cut"):
+        [stored.piece(name, 0, span.count) for name, span in stored.spans.items()]
+    with pytest.raises(RunError, match="damaged"):
+        Run(folder).stored_snapshot(3)
+    stored.path.unlink()
+    with pytest.raises(RunError, match="must be there"):
+        stored.piece("a", 0, 1)
 
 
 def test_a_damaged_or_missing_snapshot_is_refused(folder):

@@ -12,6 +12,7 @@ from theodolite.cli.demo import demo
 from theodolite.cli.export import export
 from theodolite.cli.judging import diagnose, report
 from theodolite.cli.listing import ls, show
+from theodolite.cli.pictures import draw, line, spectrum, surface
 from theodolite.cli.zoo import zoo
 from theodolite.errors import TheodoliteError
 
@@ -32,7 +33,7 @@ def commands(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-for _command in (demo, diagnose, report, ls, show, export, zoo):
+for _command in (demo, diagnose, report, ls, show, export, surface, line, spectrum, draw, zoo):
     commands.add_command(_command)
 
 

@@ -1,25 +1,36 @@
 """What is the loss on a plane through a point, and where do other points fall on it?"""
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from theodolite.errors import SettingError
+from theodolite.landscape.evaluation import evaluate
+from theodolite.landscape.points import point_of
+from theodolite.landscape.refinement import Filled, Hierarchy, widest_gap, worst
+from theodolite.linalg.settings import check_tolerance
 from theodolite.objective import Objective
+from theodolite.records.lines import Evaluations
 from theodolite.records.planes import Plane, Track
 
 Extent = float | tuple[float, float] | tuple[tuple[float, float], tuple[float, float]]
 _SLIGHT = 1e-3
 """Sine of the angle below which a direction adds nothing to another that numbers would not blur."""
 
+_ROUNDING = 1e-6
+"""Share of the greatest loss below which errors of interpolation are as small as those of a loss in float32."""
+
 _PARALLEL = 1e-6
 """Sine of the angle between two directions below which they span a line."""
 
 
-def plane(
+def plane(  # noqa: PLR0913  # a point, two directions, where to look, and how
     objective: Objective,
     origin: object,
     x: object,
@@ -27,28 +38,46 @@ def plane(
     *,
     points: tuple[int, int] = (51, 51),
     extent: Extent = 1.0,
+    tolerance: float | None = None,
+    budget: int | None = None,
+    names: tuple[str, str] = ("x", "y"),
+    preview: bool = False,
+    executor: Executor | None = None,
+    progress: bool = False,
 ) -> Plane:
     """Loss on θ(a, b) = origin + a·x + b·y.
 
     Args:
         objective: J(θ).
-        origin: The point at (0, 0), shape (n,).
-        x: First direction, shape (n,), taken at its length.
+        origin: The point at (0, 0): a vector of shape (n,), or tensors by name.
+        x: First direction, shape (n,), taken at its length: the axis counts in multiples of it.
         y: Second direction, not parallel to x; it need not be orthogonal.
         points: How many values of a and of b; 0 is exactly among them where the extent holds it.
         extent: How far to go: ``r`` for −r ≤ a, b ≤ r; ``(r, s)`` for −r ≤ a ≤ r and −s ≤ b ≤ s; or
             ``((a₀, a₁), (b₀, b₁))``.
+        tolerance: J is measured where it must be, and interpolated between, until the expected error is everywhere
+            below this share of the range of the finite losses; 0.01 is a hundredth. None measures everywhere.
+        budget: How many points may be measured.
+        names: What x and y are.
+        preview: Whether a forward pass in bfloat16 will do.
+        executor: Where points are evaluated beside this process.
+        progress: Whether to draw a progress bar on a terminal.
 
     Returns:
         The grid with its losses; values that are not finite are kept.
 
     Raises:
-        SettingError: If the directions are zero, not finite or parallel, there are fewer than 2 × 2 points, or the
-            extent is empty or not finite.
+        SettingError: If the directions are zero, not finite or parallel, there are fewer than 2 × 2 points, the extent
+            is empty or not finite, the tolerance is negative or not finite, or the budget too small for a first look.
         ShapeError: If a vector has another shape.
 
-    Cost: points × points forward passes over the data.
-    Limits: one plane through n dimensions: what lies beside it is not seen.
+    Cost: points × points forward passes over the data; with a tolerance of 0.01 a twentieth to a tenth of them
+    for a net on its training data.
+    Limits: one plane through n dimensions: what lies beside it is not seen. With a tolerance or budget, a bump that
+    touches no measured point is not seen either; the notes say how large it could be. A ridge along an axis is met
+    however narrow, one across in 94 of 100 cases; where features are four cells wide or less the expected error was
+    too small by up to a factor of three. The range counts the highest corner, so that what is low is less exact in
+    proportion: look at it in a smaller extent.
 
     Example:
         >>> bowl = Objective.from_function(lambda theta: theta @ theta, torch.zeros(2))
@@ -57,13 +86,22 @@ def plane(
                [1., 0., 1.],
                [5., 4., 5.]])
     """
-    here = objective.params.vector(origin, "origin")
+    here = point_of(objective, origin, "origin")
     first, second = objective.params.vector(x, "x"), objective.params.vector(y, "y")
     lengths, cosine = _checked(first, second)
     across, up = _ends(extent)
     a, b = grid(*across, points[0]), grid(*up, points[1])
-    rows = [objective.values(here + v * second + u * first for u in a.tolist()).numpy() for v in b.tolist()]
-    return Plane(a, b, np.stack(rows), lengths, cosine)
+
+    def at(cells: Int[np.ndarray, "cells 2"]) -> Evaluations:
+        shares = np.stack([b[cells[:, 0]], a[cells[:, 1]]], 1)
+        return evaluate(objective, here, (second, first), shares, preview=preview, executor=executor, progress=progress)
+
+    hierarchy = Hierarchy.of(b, a)
+    start = np.ones((len(b), len(a)), bool) if tolerance is None and budget is None else hierarchy.first
+    aim = _aim(tolerance, budget, int(start.sum()))
+    found, measured, method = _measured(at, hierarchy, start, aim)
+    picture = Plane(a, b, found.values, lengths, cosine, x_name=names[0], y_name=names[1], method=method)
+    return picture if measured.all() else _in_part(picture, measured, found, aim)
 
 
 def grid(low: float, high: float, points: int) -> Float[np.ndarray, "points"]:
@@ -167,3 +205,63 @@ def _ends(extent: Extent) -> tuple[tuple[float, float], tuple[float, float]]:
     across = first if isinstance(first, tuple) else (-first, first)
     up = second if isinstance(second, tuple) else (-second, second)
     return across, up
+
+
+@dataclass(frozen=True)
+class _Aim:
+    """When to stop measuring.
+
+    Attributes:
+        tolerance: At this expected error, as a share of the range.
+        budget: At so many points.
+    """
+
+    tolerance: float
+    budget: int
+
+
+def _aim(tolerance: float | None, budget: int | None, fewest: int) -> _Aim:
+    """The aim, checked; a budget alone is spent."""
+    if tolerance is not None:
+        check_tolerance("tolerance", tolerance)
+    if budget is not None and budget < fewest:
+        raise SettingError(
+            f"budget must be at least {fewest} to look at all parts of the plane once, got {budget}. Raise it, or take "
+            "fewer points."
+        )
+    return _Aim(tolerance or 0.0, sys.maxsize if budget is None else budget)
+
+
+def _measured(
+    at: Callable[[Int[np.ndarray, "cells 2"]], Evaluations],
+    hierarchy: Hierarchy,
+    start: Bool[np.ndarray, "grid_y grid_x"],
+    aim: _Aim,
+) -> tuple[Filled, Bool[np.ndarray, "grid_y grid_x"], str]:
+    """The losses, measured from ``start`` on where they are least known; which were; and how."""
+    measured, values = np.zeros_like(start), np.full(start.shape, np.nan)
+    cells, methods = np.argwhere(start), []
+    while len(cells):
+        found = at(cells)
+        places = tuple(cells.T)
+        values[places], measured[places] = found.losses, True
+        methods.append(found.method)
+        filled = hierarchy.fill(measured, values)
+        finite = values[np.isfinite(values)]
+        bound = (
+            max(aim.tolerance * float(np.ptp(finite)), _ROUNDING * float(np.abs(finite).max())) if finite.size else 0.0
+        )
+        cells = worst(filled, hierarchy.levels, tolerance=bound, count=aim.budget - int(measured.sum()))
+    return filled, measured, "; ".join(dict.fromkeys(methods))
+
+
+def _in_part(picture: Plane, measured: Bool[np.ndarray, "grid_y grid_x"], found: Filled, aim: _Aim) -> Plane:
+    """What to know of a picture that is interpolated in part."""
+    gap, error = widest_gap(measured), float(found.errors.max())
+    notes = [
+        f"J was measured at {measured.sum()} of {measured.size} points and interpolated between. What fits between "
+        f"them, at most {gap} × {gap} points wide, may have been missed."
+    ]
+    if measured.sum() >= aim.budget:
+        notes.append(f"The budget of {aim.budget} points was spent.")
+    return replace(picture, measured=measured, interpolation_error=error, notes=tuple(notes))

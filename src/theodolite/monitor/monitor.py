@@ -5,6 +5,7 @@ import sys
 import time
 import weakref
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -16,6 +17,7 @@ from theodolite.diagnosis import diagnose
 from theodolite.errors import RunError, SettingError
 from theodolite.monitor.deep import deep_look, pictured
 from theodolite.monitor.facts import describe
+from theodolite.monitor.keeping import SNAPSHOT_BYTES, Keeping, check_keeping
 from theodolite.monitor.loop import Watched
 from theodolite.monitor.observer import Observer
 from theodolite.monitor.recorder import Recorder
@@ -52,6 +54,8 @@ class Monitor:
         floor: float = 0.0,
         budget: float | None = 0.05,
         seed: int = 0,
+        snapshots: float = SNAPSHOT_BYTES,
+        snapshot_dtype: str | None = None,
     ) -> None:
         """Open the run.
 
@@ -64,6 +68,10 @@ class Monitor:
             floor: The least value that the loss can have, as far as known.
             budget: Share of training time that measuring may take; None: everything is measured at every step.
             seed: Seed of what the monitor chooses at random; never touches the global generators.
+            snapshots: Bytes that parameters kept on the way may take on the disk, 0 for none. They are kept at the
+                start, at the end, and about eight times while the number of steps doubles; where that is too much, as
+                evenly in the logarithm of the step.
+            snapshot_dtype: "bfloat16" rounds what is kept and halves it; None keeps it to the bit.
 
         Raises:
             SettingError: If the optimizer is not one torch optimizer that steps parameters of the model, or a setting
@@ -72,6 +80,7 @@ class Monitor:
             RunError: If the folder cannot hold a run.
         """
         _check(model, optimizer, loss, budget=budget, floor=floor)
+        check_keeping(snapshots, snapshot_dtype)
         inner = unwrapped(model)
         stepped = {id(tensor) for group in optimizer.param_groups for tensor in group["params"]}
         names = [name for name, tensor in inner.named_parameters() if tensor.requires_grad and id(tensor) in stepped]
@@ -83,16 +92,19 @@ class Monitor:
         params = trainable(inner, names)
         facts = describe(inner, optimizer, params)
         facts |= {"floor": float(floor), "budget": budget, "seed": seed, "validated": validation is not None}
+        facts |= {"snapshot_bytes": snapshots, "snapshot_dtype": snapshot_dtype}
         if validation is not None:
             batches_of(validation)  # what cannot be validated on is told before a folder is made
         folder = Path(run) if run is not None else Path("runs") / time.strftime("%Y-%m-%d_%H%M%S")
         self._writer = RunWriter(folder, metadata=facts)
         self._recorder = Recorder(self._writer)
+        keeping = Keeping(self._writer, params, limit=snapshots, dtype=snapshot_dtype)
         self._observer = Observer(
             model,
             optimizer,
             loss,
             recorder=self._recorder,
+            keeping=keeping,
             params=params,
             budget=budget,
             seed=seed,
@@ -100,7 +112,7 @@ class Monitor:
             floor=floor,
         )
         self._recorder.event("start", 0, {})
-        self._ending = weakref.finalize(self._observer, _end, self._recorder)
+        self._ending = weakref.finalize(self._observer, _end, self._recorder, keeping)
         self._is_open = True
 
     @property
@@ -155,7 +167,7 @@ class Monitor:
                 f"a monitor must be open for a deep diagnosis, but the one of {self.run} was closed. Judge its record "
                 f"with diagnose(Run({str(self.run)!r}))."
             )
-        self._observer.pause()
+        self._observer.keep()
         self._recorder.account(self._observer.step, self._observer.schedule.account, is_last=True)
         self._writer.commit()
         with measuring():
@@ -195,9 +207,11 @@ class Monitor:
         self.close()
 
 
-def _end(recorder: Recorder) -> None:
+def _end(recorder: Recorder, keeping: Keeping) -> None:
     """Close a record that nobody closed: as complete, unless an exception has ended the program."""
     recorder.flush()
+    with suppress(RunError, OSError):  # what was written before stays readable
+        keeping.write_all()
     if not recorder.has_stopped and getattr(sys, "last_value", None) is None:
         recorder.event("stop", recorder.step, {})
     recorder.close()

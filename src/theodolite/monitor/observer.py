@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from theodolite.diagnosis.evidence import history
 from theodolite.monitor.attempts import Attempts
 from theodolite.monitor.held import Held
+from theodolite.monitor.keeping import Keeping
 from theodolite.monitor.making import NOTHING_DUE, Making, fingerprint
 from theodolite.monitor.measurements import (
     NEEDS_BATCH,
@@ -26,7 +27,6 @@ from theodolite.monitor.measurements import (
     measure_layers,
     measure_look,
     measure_progress,
-    snapshot_arrays,
     thawed,
     update_norms,
 )
@@ -40,9 +40,6 @@ from theodolite.objective import Objective, Params
 from theodolite.objective.data import Batch
 from theodolite.objective.sources import LossFunction, unwrapped
 from theodolite.probes.samples import kept, weighted_mean
-
-SNAPSHOT_BYTES = 64 * 2**20
-"""Larger parameters are not stored: the disk would fill unasked."""
 
 
 class Observer:
@@ -59,6 +56,7 @@ class Observer:
         loss: LossFunction,
         *,
         recorder: Recorder,
+        keeping: Keeping,
         params: Params,
         budget: float | None,
         seed: int,
@@ -69,7 +67,7 @@ class Observer:
         quiet = undisturbed(loss, unwrapped(model))
         self.bench = Bench(unwrapped(model), quiet, params, seed)
         self.optimizer = optimizer
-        self.recorder = recorder
+        self.recorder, self.keeping = recorder, keeping
         self.schedule = Schedule(budget, SHARES)
         self.attempts = Attempts(self.schedule, self.tell, params.device)
         self.held = Held(params.device, seed)
@@ -94,8 +92,6 @@ class Observer:
         self._gradients: tuple[tuple[int, int], ...] = ()
         self._events = 0
         self._drawn_seconds = self._body_started = 0.0
-        self._has_snapshots = sum(t.nbytes for t in params.tensors) <= SNAPSHOT_BYTES
-        self._next_snapshot = 1
         self._has_told_steps = False
         self._hooks = [
             optimizer.register_step_pre_hook(self._before_step),
@@ -163,12 +159,16 @@ class Observer:
 
     def finish(self) -> None:
         """Take all hooks off and store the last parameters."""
-        self.pause()
+        self.keep()
         self._is_over = True
         for hook in self._hooks:
             hook.remove()
-        self._snapshot()
         self.recorder.account(self.step, self.schedule.account, is_last=True)
+
+    def keep(self) -> None:
+        """Pause, and store the parameters as they are now, and what waits to be stored."""
+        self.pause()
+        self.attempts.make("snapshot", partial(self.keeping.end, self.step))
 
     def headline(self) -> str:
         """The last loss, what can be said of it so far, and the share of time that measuring took."""
@@ -195,6 +195,8 @@ class Observer:
         if self.start_point is None:
             self.start_point = self._params.point().cpu()
             self._snapshot()
+        elif self.keeping.is_copy_due(self.step):
+            self.keeping.copy(self.step)
         if self.step >= self.points.next:
             self.points.pass_by(self.step)
         self.held.arrive(batch)
@@ -217,9 +219,8 @@ class Observer:
         if lacks_second and self.schedule.is_in_credit("norms"):
             due.add("norms")
         due = {name for name in due if not self.attempts.is_given_up(name)}
-        if self.step >= self._next_snapshot and self.schedule.affords("snapshot"):
-            self.attempts.make("snapshot", self._snapshot)
-            self._next_snapshot = 2 ** self.step.bit_length()
+        if self.schedule.affords("snapshot"):
+            self._snapshot()
         due -= {"skips", "snapshot"} if self.held.is_complete else {"skips", "snapshot", *NEEDS_REFERENCE}
         if not due:
             return NOTHING_DUE
@@ -379,13 +380,9 @@ class Observer:
             self.recorder.add(step, values)
 
     def _snapshot(self) -> None:
-        """Store the parameters as they are now."""
-        if not self._has_snapshots:
-            return
-        try:
-            self.recorder.snapshot(self.step, *snapshot_arrays(self._params))
-        except Exception as error:  # noqa: BLE001 - nothing of ours may end the user's loop
-            self.attempts.failed("snapshot", error)
+        """Store the parameters of one step, if any are due."""
+        if self.keeping.is_due(self.step):
+            self.attempts.make("snapshot", partial(self.keeping.write, self.step))
 
     def _bill(self, started: float, paid: float) -> float:
         """Charge the book-keeping since ``started``, less what measurements have paid since; the time it is now."""

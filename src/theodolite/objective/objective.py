@@ -43,6 +43,7 @@ class Objective:
         source: Where J comes from, batch by batch.
         seed: Seed of the pinned randomness; batch i starts at seed + i.
         knowledge: What was learnt of J so far, to be used by further measurements.
+        ways: How J was found to be evaluated fastest at many points, by circumstance.
 
     Limits: what the loss writes to objects outside the modules is not undone. A data loader with
     ``persistent_workers`` must not be in use by a training loop at the same time.
@@ -93,6 +94,7 @@ class Objective:
     def _begin(self, source: Source, seed: int) -> None:
         """Nothing is known yet of what this source gives."""
         self.source, self.seed, self.knowledge = source, seed, Knowledge()
+        self.ways: dict[object, object] = {}
         self._needs_graph = False
         self.hvp_method = ""
         self.hvp_error = math.nan

@@ -131,13 +131,23 @@ class Params:
         if theta is None or self._hold(theta):
             yield
             return
-        storages = [tensor.data for tensor in self.tensors]
-        backup = [storage.clone() for storage in storages]
-        try:
+        with self.kept() as storages:
             with torch.no_grad():
                 for storage, part in zip(storages, self.unflatten(theta), strict=True):
                     storage.copy_(part)
             yield
+
+    @contextmanager
+    def kept(self) -> Iterator[list[Tensor]]:
+        """The values of the tensors, to be written to for a while; afterwards they are what they were, to the bit.
+
+        Yields:
+            One tensor a parameter, in its own storage; what is written there is θ. Version counters do not move.
+        """
+        storages = [tensor.data for tensor in self.tensors]
+        backup = [storage.clone() for storage in storages]
+        try:
+            yield storages
         finally:
             with torch.no_grad():
                 for storage, saved in zip(storages, backup, strict=True):

@@ -14,13 +14,13 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from theodolite.diagnosis import diagnose
-from theodolite.pages.plotly_charts import plotly_chart
 from theodolite.pages.tables import Table, chart_tables, event_table, facts
 from theodolite.pages.verdicts import finding_rows, opening, remedy_rows
 from theodolite.plots.gallery import charts
 from theodolite.plots.marks import Absent, Chart
 from theodolite.plots.obstacles import charts_obstacle
-from theodolite.plots.palette import SHADES_DARK, SHADES_LIGHT, STYLES
+from theodolite.plots.palette import themes
+from theodolite.plots.plotly_charts import plotly_chart
 from theodolite.plots.svg import svg_chart
 from theodolite.records.diagnosis import Diagnosis
 from theodolite.records.run import Run
@@ -83,7 +83,7 @@ def compose(run: Run, diagnosis: Diagnosis) -> str:
         facts=facts(run),
         events=event_table(run.events()),
         figures={one.chart.name: plotly_chart(one.chart) for one in every},
-        palette=_palette(),
+        palette=themes(),
         titles={one.chart.name: one.chart.title for one in every},
         style=Markup(_file("style.css")),
         theme_script=scripts["theme.js"],
@@ -122,17 +122,6 @@ def _file(name: str) -> str:
 
 def _script(name: str) -> str:
     return _file(name).strip()
-
-
-def _palette() -> dict[str, dict[str, str]]:
-    light = {str(role): style.light for role, style in STYLES.items()}
-    dark = {str(role): style.dark for role, style in STYLES.items()}
-    light |= {f"shade{place}": shade for place, shade in enumerate(SHADES_LIGHT)}
-    dark |= {f"shade{place}": shade for place, shade in enumerate(SHADES_DARK)}
-    return {
-        "light": light | {"ink": "#33383F", "paper": "#FFFFFF", "grid": "#E8EAED", "axis": "#B9BEC5"},
-        "dark": dark | {"ink": "#D5D9DE", "paper": "#1B1E22", "grid": "#2C3036", "axis": "#565C65"},
-    }
 
 
 def _policy(*scripts: str) -> str:

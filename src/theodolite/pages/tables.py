@@ -12,6 +12,7 @@ from theodolite.plots.marks import (
     Bars,
     Chart,
     Curve,
+    Dots,
     Field,
     Label,
     Layer,
@@ -77,7 +78,7 @@ def _column(layer: Layer) -> tuple[np.ndarray, str, list[str], np.ndarray] | Non
             column = layer.x, layer.name, list(layer.texts), layer.y
         case Field():
             column = _middle(layer)
-        case Band() | Whiskers() | Level() | Span() | Label():
+        case Band() | Whiskers() | Level() | Span() | Label() | Dots():
             pass
     return column
 

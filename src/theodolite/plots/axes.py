@@ -13,7 +13,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
 from theodolite.plots.gallery import charts
-from theodolite.plots.labels import end_labels, stacked, ways
+from theodolite.plots.labels import end_labels, field_of, fold, stacked, ways
 from theodolite.plots.marks import (
     Absent,
     Axis,
@@ -21,6 +21,7 @@ from theodolite.plots.marks import (
     Bars,
     Chart,
     Curve,
+    Dots,
     Field,
     Label,
     Layer,
@@ -32,13 +33,14 @@ from theodolite.plots.marks import (
     Whiskers,
 )
 from theodolite.plots.palette import SHADES_LIGHT, STYLES, Style
-from theodolite.plots.scales import backward, forward, fraction, levels, number, ticks
+from theodolite.plots.scales import backward, forward, fraction, levels, texts_apart, ticks
 from theodolite.records.run import Run
 
-_INK = "#3B4048"
+INK = "#3B4048"
 _FAINT = "#D5D9DF"
 _LONG_NAMES = 60
-_MARKERS = {"circle": "o", "square": "s", "diamond": "D", "triangle": "^"}
+_LETTERS = 13.4  # to an inch, at 8.5 points
+MARKERS = {"circle": "o", "square": "s", "diamond": "D", "triangle": "^"}
 
 
 def plot_chart(chart: Chart | Absent, *, ax: Axes | None = None) -> Axes:
@@ -59,14 +61,12 @@ def plot_chart(chart: Chart | Absent, *, ax: Axes | None = None) -> Axes:
     for layer in chart.layers:
         _draw(ax, layer)
     _name(ax, chart)
-    words = _wrapped(chart.takeaway)
-    pad = 8 + 11 * (words.count("\n") + 1)
-    ax.set_title(chart.title, loc="left", fontsize=11, fontweight="bold", color=_INK, pad=pad)
-    ax.text(0, 1.02, words, transform=ax.transAxes, fontsize=8.5, color=_INK, va="bottom")
+    head(ax, chart.title, chart.takeaway)
     for side in ("top", "right"):
         ax.spines[side].set_visible(False)
-    ax.grid(axis="y", color=_FAINT, linewidth=0.6)
-    ax.set_axisbelow(True)
+    if field_of(chart) is None:
+        ax.grid(axis="y", color=_FAINT, linewidth=0.6)
+        ax.set_axisbelow(True)
     return ax
 
 
@@ -90,7 +90,35 @@ def figure_run(run: Run) -> Figure:
     return figure
 
 
-def _wrapped(text: str, width: int = 96) -> str:
+def head(ax: Axes, title: str, takeaway: str) -> None:
+    """Title and finding above axes.
+
+    Args:
+        ax: The axes.
+        title: What is shown.
+        takeaway: What it says.
+    """
+    words = _wrapped(takeaway, letters(ax))
+    pad = 8 + 11 * (words.count("\n") + 1)
+    ax.set_title(title, loc="left", fontsize=11, fontweight="bold", color=INK, pad=pad)
+    Axes.text(ax, 0, 1.02, words, transform=ax.transAxes, fontsize=8.5, color=INK, va="bottom")
+
+
+def letters(ax: Axes) -> int:
+    """How many letters of a takeaway fit above axes.
+
+    Args:
+        ax: The axes.
+
+    Returns:
+        Their number.
+    """
+    spec, figure = ax.get_subplotspec(), ax.figure
+    columns = spec.get_gridspec().ncols if spec is not None else 1
+    return max(24, int(_LETTERS * figure.bbox.width / figure.dpi / columns))
+
+
+def _wrapped(text: str, width: int) -> str:
     words, lines = text.split(), [""]
     for word in words:
         if len(lines[-1]) + len(word) >= width:
@@ -101,8 +129,8 @@ def _wrapped(text: str, width: int = 96) -> str:
 
 def _plot_absent(chart: Absent, ax: Axes) -> Axes:
     ax.set_axis_off()
-    ax.set_title(chart.title, loc="left", fontsize=11, fontweight="bold", color=_INK)
-    ax.text(0, 0.9, _wrapped(chart.reason, 80), transform=ax.transAxes, fontsize=9, color=_INK, va="top")
+    ax.set_title(chart.title, loc="left", fontsize=11, fontweight="bold", color=INK)
+    ax.text(0, 0.9, _wrapped(chart.reason, 80), transform=ax.transAxes, fontsize=9, color=INK, va="top")
     return ax
 
 
@@ -121,8 +149,8 @@ def _scale(ax: Axes, axis: Axis, which: str) -> None:
     line.set_major_locator(FixedLocator(values))
     line.set_major_formatter(FixedFormatter(texts))
     line.set_minor_locator(NullLocator())
-    line.set_label_text(axis.title, color=_INK)
-    ax.tick_params(colors=_INK)
+    line.set_label_text(fold(axis.title, 80 if which == "x" else 44), color=INK)
+    ax.tick_params(colors=INK)
     if which == "x" and len(" ".join(axis.names)) > _LONG_NAMES:
         ax.tick_params(axis="x", labelrotation=25, labelsize=8)
 
@@ -140,7 +168,7 @@ def _draw(ax: Axes, layer: Layer) -> None:
                 linestyle="-" if layer.is_thin else _dash(look),
                 alpha=0.45 if layer.is_thin else 1.0,
                 label=layer.name,
-                marker=_MARKERS[look.marker] if layer.x.size < 2 else None,
+                marker=MARKERS[look.marker] if layer.x.size < 2 else None,
             )
         case Band():
             ax.fill_between(layer.x, layer.low, layer.high, color=STYLES[layer.role].light, alpha=0.18, linewidth=0)
@@ -150,14 +178,11 @@ def _draw(ax: Axes, layer: Layer) -> None:
             _draw_bars(ax, layer)
         case Whiskers():
             ax.errorbar(layer.x, layer.y, layer.error, fmt="none", ecolor="white", elinewidth=2.6)
-            ax.errorbar(layer.x, layer.y, layer.error, fmt="none", ecolor=_INK, elinewidth=1.1)
-        case Level():
-            ax.axhline(layer.value, color=_INK, linewidth=0.8, alpha=0.7)
-        case Span():
-            ax.axvspan(layer.low, layer.high, color=_FAINT, alpha=0.5, linewidth=0)
+            ax.errorbar(layer.x, layer.y, layer.error, fmt="none", ecolor=INK, elinewidth=1.1)
+        case Level() | Span():
+            _draw_reference(ax, layer)
         case Label():
-            ax.plot([layer.x], [layer.y], "o", color=_INK, markersize=4)
-            ax.annotate(layer.text, (layer.x, layer.y), xytext=(4, 6), textcoords="offset points", fontsize=8)
+            _draw_label(ax, layer)
         case Marks():
             height = 0.985 if layer.edge == "top" else 0.015
             ax.plot(
@@ -165,7 +190,7 @@ def _draw(ax: Axes, layer: Layer) -> None:
                 np.full(layer.x.size, height),
                 linestyle="none",
                 clip_on=False,
-                color=_INK,
+                color=INK,
                 markersize=5,
                 marker="v" if layer.edge == "bottom" else "^",
                 transform=ax.get_xaxis_transform(),
@@ -173,9 +198,30 @@ def _draw(ax: Axes, layer: Layer) -> None:
         case Field():
             _draw_field(ax, layer)
         case Way():
-            _draw_way(ax, layer)
+            draw_way(ax, layer)
+        case Dots():
+            ax.plot(layer.x, layer.y, ".", color=INK, markersize=1.6, alpha=0.55, zorder=0.4)
         case _:
             assert_never(layer)
+
+
+def _draw_label(ax: Axes, layer: Label) -> None:
+    """A point with its words beside it, on the side where there is room."""
+    low, high = ax.get_xlim()
+    side, shift = ("right", -5) if layer.x > low + 0.8 * (high - low) else ("left", 5)
+    ground = {"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 0.8}
+    ax.plot([layer.x], [layer.y], "o", color=INK, markersize=4)
+    ax.annotate(
+        layer.text, (layer.x, layer.y), xytext=(shift, 7), textcoords="offset points", fontsize=8, ha=side, bbox=ground,
+        zorder=6,
+    )  # fmt: skip
+
+
+def _draw_reference(ax: Axes, layer: Level | Span) -> None:
+    if isinstance(layer, Level):
+        ax.axhline(layer.value, color=INK, linewidth=0.8, alpha=0.7)
+    else:
+        ax.axvspan(layer.low, layer.high, color=_FAINT, alpha=0.5, linewidth=0)
 
 
 def _draw_field(ax: Axes, layer: Field) -> None:
@@ -194,15 +240,21 @@ def _draw_field(ax: Axes, layer: Field) -> None:
     clipped = np.ma.clip(place, low, high)
     if min(layer.z.shape) > 1:
         drawn = ax.contourf(layer.x, layer.y, clipped, bounds, colors=SHADES_LIGHT, zorder=0.2)
-        ax.contour(layer.x, layer.y, clipped, bounds[1:-1], colors=_INK, linewidths=0.4, alpha=0.45, zorder=0.3)
+        ax.contour(layer.x, layer.y, clipped, bounds[1:-1], colors=INK, linewidths=0.4, alpha=0.45, zorder=0.3)
         bar = ax.figure.colorbar(drawn, ax=ax, pad=0.015, aspect=35, ticks=bounds[::2])
-        bar.ax.set_yticklabels([number(float(value), 3) for value in levels(layer.scale, count)[::2]])
-        bar.ax.tick_params(labelsize=7.5, colors=_INK, length=0)
-        bar.set_label(layer.scale.title, fontsize=8.5, color=_INK)
-        bar.outline.set_visible(False)
+        bar.ax.set_yticklabels(texts_apart(levels(layer.scale, count)[::2]))
+        bar.ax.tick_params(labelsize=7.5, colors=INK, length=0)
+        bar.set_label(layer.scale.title, fontsize=8.5, color=INK)
+        bar.outline.set(edgecolor=_FAINT, linewidth=0.6)
 
 
-def _draw_way(ax: Axes, layer: Way) -> None:
+def draw_way(ax: Axes, layer: Way) -> None:
+    """Draw a way: an arrow, or a line with points as large as they are near.
+
+    Args:
+        ax: The axes.
+        layer: The way.
+    """
     look = STYLES[layer.role]
     if layer.is_arrow and layer.x.size > 1:
         ax.plot([], [], color=look.light, linewidth=2, label=layer.name)
@@ -214,7 +266,7 @@ def _draw_way(ax: Axes, layer: Way) -> None:
     ax.plot(layer.x, layer.y, color="white", linewidth=2.6, alpha=0.8)
     ax.plot(layer.x, layer.y, color=look.light, linewidth=1.3, linestyle=_dash(look), label=layer.name)
     size = 4 + 32 * np.nan_to_num(layer.nearness)
-    marker = _MARKERS[look.marker]
+    marker = MARKERS[look.marker]
     ax.scatter(layer.x, layer.y, size, color=look.light, marker=marker, edgecolor="white", linewidth=0.5, zorder=3)
 
 
@@ -227,7 +279,7 @@ def _draw_points(ax: Axes, layer: Points) -> None:
         color=look.light,
         linewidth=1.2,
         markersize=3.5,
-        marker=_MARKERS[look.marker],
+        marker=MARKERS[look.marker],
         linestyle=_dash(look) if layer.is_joined else "none",
         label=layer.name,
     )
@@ -262,5 +314,5 @@ def _name(ax: Axes, chart: Chart) -> None:
         ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=4, frameon=False, fontsize=8)
         return
     for label in end_labels(chart):
-        colour = STYLES[label.role].light if label.role else _INK
+        colour = STYLES[label.role].light if label.role else INK
         ax.annotate(label.text, (1.01, label.place), xycoords="axes fraction", fontsize=8, color=colour, va="center")

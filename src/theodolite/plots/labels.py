@@ -1,6 +1,7 @@
 """Where do the names of lines stand beside the picture, and what does each layer look like in words?"""
 
 from dataclasses import dataclass
+from textwrap import fill
 
 import numpy as np
 
@@ -65,6 +66,12 @@ def _spread(labels: list[EndLabel], gap: float) -> tuple[EndLabel, ...]:
     return tuple(EndLabel(one.text, one.role, one.value, place) for one, place in zip(labels, places, strict=True))
 
 
+def fold(title: str, width: int) -> str:
+    """The title of an axis in lines of at most ``width`` letters, its unit on a line of its own if it needs two."""
+    head, bracket, unit = title.rpartition(" (")
+    return title if len(title) <= width or not bracket else f"{fill(head, width)}\n({unit}"
+
+
 def stacked(chart: Chart) -> tuple[Bars, ...]:
     """The bars of a chart over steps, which get a legend because their ends say nothing."""
     return tuple(layer for layer in chart.layers if isinstance(layer, Bars) and not chart.x.names)
@@ -73,6 +80,12 @@ def stacked(chart: Chart) -> tuple[Bars, ...]:
 def ways(chart: Chart) -> tuple[Way, ...]:
     """The ways on a plane, which get a legend because they end anywhere."""
     return tuple(layer for layer in chart.layers if isinstance(layer, Way))
+
+
+def keyed(chart: Chart) -> tuple[Way | Curve | Points, ...]:
+    """What a legend names in a chart with ways: they, and the lines beside them."""
+    lines = [one for one in chart.layers if isinstance(one, Points) or (isinstance(one, Curve) and not one.is_thin)]
+    return (*ways(chart), *lines) if ways(chart) else ()
 
 
 def field_of(chart: Chart) -> Field | None:

@@ -210,7 +210,16 @@ class Way:
     is_arrow: bool = False
 
 
-Layer = Curve | Band | Points | Bars | Whiskers | Level | Span | Label | Marks | Field | Way
+@dataclass(frozen=True, eq=False)
+class Dots:
+    """Small dots, such as the points where a field was measured; they have no name in the picture."""
+
+    name: str
+    x: Float[np.ndarray, "points"]
+    y: Float[np.ndarray, "points"]
+
+
+Layer = Curve | Band | Points | Bars | Whiskers | Level | Span | Label | Marks | Field | Way | Dots
 
 
 @dataclass(frozen=True, eq=False)
@@ -240,6 +249,77 @@ class Chart:
     def of(self, name: str) -> tuple[Layer, ...]:
         """The layers with a name."""
         return tuple(layer for layer in self.layers if not isinstance(layer, Label) and layer.name == name)
+
+
+@dataclass(frozen=True, eq=False)
+class Surface:
+    """A quantity over a mesh, as a surface in space; it has a hole wherever a value is not finite.
+
+    Attributes:
+        name: What it is.
+        x: First coordinate of each point of the mesh.
+        y: Second one.
+        z: Values; NaN where there is no finite one.
+    """
+
+    name: str
+    x: Float[np.ndarray, "rows columns"]
+    y: Float[np.ndarray, "rows columns"]
+    z: Float[np.ndarray, "rows columns"]
+
+
+@dataclass(frozen=True, eq=False)
+class Flight:
+    """Points in space, joined in their order, each with a stem to the surface below or above it.
+
+    Attributes:
+        name: Whose way it is.
+        x: First coordinate of each.
+        y: Second one.
+        z: Height of each.
+        foot: Height of the surface there; NaN where it was not measured, and then without a stem.
+        nearness: How near to the picture's plane each point really is, from 1 to 0: its marker is as large.
+        texts: What is told of each on hovering.
+        role: Its part in the picture.
+    """
+
+    name: str
+    x: Float[np.ndarray, "points"]
+    y: Float[np.ndarray, "points"]
+    z: Float[np.ndarray, "points"]
+    foot: Float[np.ndarray, "points"]
+    nearness: Float[np.ndarray, "points"]
+    texts: tuple[str, ...]
+    role: Role = Role.MAIN
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """A picture in space, described.
+
+    Attributes:
+        name: Its name.
+        title: What it shows.
+        takeaway: What it says, in one sentence.
+        reading: How to read it.
+        x: The axis of x.
+        y: The axis of y.
+        z: The axis upwards, which is the scale of the shades too.
+        surfaces: What lies below.
+        flights: Ways over it.
+        notes: What it leaves out.
+    """
+
+    name: str
+    title: str
+    takeaway: str
+    reading: str
+    x: Axis
+    y: Axis
+    z: Axis
+    surfaces: tuple[Surface, ...]
+    flights: tuple[Flight, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -1,18 +1,27 @@
 """What does the loss look like on a plane, and where on it did the training go?"""
 
+from dataclasses import replace
+from typing import Literal
+
 import numpy as np
 
-from theodolite.plots.marks import Axis, Chart, Field, Label, Role, Way
+from theodolite.plots.marks import Axis, Chart, Dots, Field, Label, Role, ScaleName, Way
 from theodolite.plots.scales import choose_scale, fit, number, percent
 from theodolite.records.planes import Plane, Track
 
 _HIGHEST = 0.9
 """Shades end at this quantile of the loss: the walls in the corners of a plane would leave no shade for the rest."""
 
+Unit = Literal["direction", "theta"]
+
 _NOTHING = 5e-4
+_OBLIQUE = 0.01
+"""Cosine from which directions do not look orthogonal: 0.6°."""
 _WALLS = 2.0
 """They end there only if the walls are this many times as high."""
 
+_PREPOSITIONS = ("along", "beside", "downhill", "from", "to", "towards", "where")
+_TURNS = (Role.MAIN, Role.SECOND, Role.THIRD, Role.FOURTH)
 _ARROWS = ("way down", "random kick", "to the better point")
 _ROLES = {
     "the run": Role.MAIN,
@@ -24,75 +33,190 @@ _ROLES = {
 }
 
 
-def marks_plane(plane: Plane, *, title: str, takeaway: str, reading: str, floor: float = -np.inf) -> Chart:
+def marks_plane(
+    plane: Plane,
+    *,
+    title: str = "",
+    takeaway: str = "",
+    reading: str = "",
+    floor: float = -np.inf,
+    scale: ScaleName | None = None,
+    unit: Unit = "direction",
+) -> Chart:
     """Loss on a plane with the ways that were projected onto it, and what lies outside.
 
     Args:
         plane: The measurement.
-        title: What it shows.
+        title: What it shows; by default the plane's own words.
         takeaway: What it says of this run.
         reading: How to read it.
         floor: The least value that the loss can have; shades are then of what is above it.
+        scale: Scale of the shades; the default is logarithmic where the loss spans more than a factor of 30.
+        unit: What the axes count: multiples of the two directions, or the distance in θ.
 
     Returns:
         The chart.
     """
-    loss = np.asarray(plane.losses)
+    shown = in_unit(plane, unit)
+    loss = np.asarray(shown.losses)
     above = floor if np.isfinite(floor) and loss[np.isfinite(loss)].min(initial=np.inf) > floor else 0.0
-    field, clipped = _field(plane, loss - above, "J − floor" if above else "loss J")
-    tracks = [_way(track) for track in plane.tracks if track.x.size > 1]
-    bad = int((~np.isfinite(loss)).sum())
-    hatched = (f"{bad} of {loss.size} points of the plane have a loss that is not finite: hatched.",) if bad else ()
+    field, clipped = _field(shown, loss - above, "J − floor" if above else "loss J", scale)
+    tracks = [_way(shown, track) for track in shown.tracks if track.x.size > 1]
     return Chart(
         f"plane_{plane.name}",
-        title,
-        takeaway,
-        reading,
-        _axis(plane.x_name, plane.x),
-        _axis(plane.y_name, plane.y),
-        (field, *tracks, Label(plane.origin, 0.0, 0.0)),
-        (*outside_notes(plane), _scales(plane), *clipped, *hatched, *plane.notes),
+        title or f"The loss on a plane through {plane.origin}{', a preview' if is_preview(plane) else ''}",
+        takeaway or extremes(shown),
+        reading or f"Each place is one θ. Across: {plane.x_name}. Up: {plane.y_name}. The bar explains the shades.",
+        axis_of(shown, 0),
+        axis_of(shown, 1),
+        (field, *_dots(shown), *tracks, Label(plane.origin, 0.0, 0.0)),
+        (*outside_notes(shown), _scales(shown), *clipped, *notes_of_plane(shown), *plane.notes),
     )
 
 
-def _axis(name: str, values: np.ndarray) -> Axis:
-    return Axis(f"distance {name}", "θ", "linear", (float(values[0]), float(values[-1])))
+def in_unit(plane: Plane, unit: Unit) -> Plane:
+    """A plane whose coordinates are multiples of its directions, as stored, or distances in θ.
+
+    Args:
+        plane: The plane.
+        unit: Which of them.
+
+    Returns:
+        The plane.
+    """
+    if unit == "direction":
+        return plane
+    first, second = plane.lengths
+    tracks = tuple(replace(track, x=track.x * first, y=track.y * second) for track in plane.tracks)
+    return replace(plane, x=plane.x * first, y=plane.y * second, lengths=(1.0, 1.0), tracks=tracks)
+
+
+def axis_of(plane: Plane, which: int) -> Axis:
+    """The axis of a direction: a distance where the direction has length 1, else multiples of it.
+
+    Args:
+        plane: The plane.
+        which: 0 for x, 1 for y.
+
+    Returns:
+        The axis.
+    """
+    name, values = ((plane.x_name, plane.x), (plane.y_name, plane.y))[which]
+    length = plane.lengths[which]
+    low, high = float(values[0]), float(values[-1])
+    limits = (low, high) if high > low else (low - 0.5, low + 0.5)
+    if abs(length - 1) < 1e-3:
+        says_where = name.partition(" ")[0].rstrip(",") in _PREPOSITIONS
+        return Axis(f"distance {name}" if says_where else f"distance along {name}", "θ", "linear", limits)
+    return Axis(name, f"unit: its length {number(length, 3)}", "linear", limits)
+
+
+def is_preview(plane: Plane) -> bool:
+    """Whether the values are those of a forward pass of low precision."""
+    return any(word in plane.method for word in ("preview", "bfloat16"))
+
+
+def extremes(plane: Plane) -> str:
+    """What the loss is at the origin, and where it is least and greatest."""
+    loss = np.asarray(plane.losses)
+    if not np.isfinite(loss).any():
+        return "The loss is finite nowhere on this plane."
+    low, high = float(np.nanmin(np.where(np.isfinite(loss), loss, np.nan))), float(np.max(loss[np.isfinite(loss)]))
+    row, column = np.unravel_index(int(np.argmin(np.where(np.isfinite(loss), loss, np.inf))), loss.shape)
+    i, j = int(np.argmin(np.abs(plane.x))), int(np.argmin(np.abs(plane.y)))
+    least = f"it is least at ({number(float(plane.x[column]), 2)}, {number(float(plane.y[row]), 2)})"
+    where = "nothing on this plane is lower" if i == column and j == row else least
+    here = float(loss[j, i])
+    told = f"The loss is {number(here, 3)} at {plane.origin}" if np.isfinite(here) else "The loss is not finite there"
+    return f"{told}; {where}. It runs from {number(low, 3)} to {number(high, 3)}."
+
+
+def notes_of_plane(plane: Plane) -> tuple[str, ...]:
+    """How the values were got, which of them are interpolated or not finite, and how the directions stand."""
+    told = []
+    bad = int((~np.isfinite(plane.losses)).sum())
+    if bad:
+        points = f"{bad} of {plane.losses.size} points of the plane"
+        told.append(f"{points} have a loss that is not finite: hatched; in space, holes.")
+    if plane.measured.size and not plane.measured.all():
+        count = int(plane.measured.sum())
+        error = number(plane.interpolation_error, 2)
+        told.append(
+            f"J was evaluated at {count} of {plane.measured.size} points (dots); between them it is interpolated, "
+            f"wrong by {error} at most, as far as can be estimated."
+        )
+    if abs(plane.cosine) > _OBLIQUE:
+        told.append(
+            f"The two directions are not orthogonal (cosine {number(plane.cosine, 2)}): angles in the picture are not "
+            "those of θ."
+        )
+    if is_preview(plane):
+        told.append(f"A preview, not exact. How J was evaluated: {plane.method}.")
+    elif plane.method:
+        told.append(f"How J was evaluated: {plane.method}.")
+    return tuple(told)
+
+
+def _dots(plane: Plane) -> tuple[Dots, ...]:
+    """Where J was evaluated, if it was not everywhere."""
+    if not plane.measured.size or plane.measured.all():
+        return ()
+    rows, columns = np.nonzero(plane.measured)
+    return (Dots("evaluated", plane.x[columns], plane.y[rows]),)
 
 
 def _scales(plane: Plane) -> str:
     """How much the axes differ, and how fine the grid is."""
-    wide, high = (float(np.ptp(side)) for side in (plane.x, plane.y))
+    wide, high = (float(np.ptp(side)) * length for side, length in zip((plane.x, plane.y), plane.lengths, strict=True))
     size = f"{plane.x.size} × {plane.y.size} points."
-    if max(wide, high) <= 3 * min(wide, high):
+    if not 0 < 3 * min(wide, high) < max(wide, high):
         return f"{size} One plane through many dimensions: what lies beside it is not seen."
     stretched = "upright" if wide > high else "level"
     factor = number(max(wide, high) / min(wide, high), 2)
     return f"{size} The axes differ: a unit is {factor} times as long on the {stretched} axis."
 
 
-def _field(plane: Plane, loss: np.ndarray, label: str) -> tuple[Field, tuple[str, ...]]:
+def _field(plane: Plane, loss: np.ndarray, label: str, wanted: ScaleName | None) -> tuple[Field, tuple[str, ...]]:
     finite = loss[np.isfinite(loss)]
-    scale = choose_scale(finite) if finite.size else "linear"
+    scale = wanted or (choose_scale(finite) if finite.size else "linear")
     top = float(np.quantile(finite, _HIGHEST)) if finite.size and scale != "log" else np.inf
     if finite.size and finite.max() - finite.min() <= _WALLS * (top - finite.min()):
         top = np.inf
     shown = finite[finite <= top] if finite.size else np.zeros(1)
     axis = fit(label, "", [shown], scale="log" if scale == "log" else "linear", pad=0.0)
-    beyond = int((finite > axis.limits[1]).sum())
+    beyond = int((finite > axis.limits[1] * (1 + 1e-9)).sum())  # the limit itself is rounded
     share = percent(beyond / loss.size)
-    note = f"The darkest shade stands for every value above {number(axis.limits[1], 3)}: {share} of the plane."
+    note = f"The last shade stands for every value above {number(axis.limits[1], 3)}: {share} of the plane."
     return Field(label, plane.x, plane.y, np.where(np.isfinite(loss), loss, np.nan), axis), (note,) if beyond else ()
 
 
-def _way(track: Track) -> Way:
+def _way(plane: Plane, track: Track) -> Way:
+    role, is_arrow = role_of(plane, track), track.name in _ARROWS
+    return Way(track.name, track.x, track.y, nearness(track), texts_of(plane, track), role, is_arrow)
+
+
+def role_of(plane: Plane, track: Track) -> Role:
+    """The part that a track plays in a picture; tracks of no known name take turns."""
+    others = [one.name for one in plane.tracks if one.name not in _ROLES]
+    return _ROLES[track.name] if track.name in _ROLES else _TURNS[others.index(track.name) % len(_TURNS)]
+
+
+def nearness(track: Track) -> np.ndarray:
+    """How near to the plane each point lies, from 1 on it to 0 where all of its distance from the origin is off it."""
     far = np.divide(track.outside, track.distances, out=np.zeros_like(track.outside), where=track.distances > 0)
-    texts = []
+    return np.asarray(np.clip(1 - far, 0, 1))
+
+
+def texts_of(plane: Plane, track: Track) -> tuple[str, ...]:
+    """What is told of each point of a track: its step, how far off it lies, J there and on the surface below."""
+    texts, beneath = [], below(plane, track)
     for place, off in enumerate(track.outside.tolist()):
         when = f"step {int(track.steps[place])}, " if track.steps.size else ""
         loss = f", J {number(float(track.losses[place]))}" if track.losses.size else ""
+        if loss and np.isfinite(beneath[place]):
+            loss += f", on the surface {number(float(beneath[place]))}"
         texts.append(f"{when}{number(off, 3)} outside the plane{loss}")
-    role, is_arrow = _ROLES.get(track.name, Role.MUTED), track.name in _ARROWS
-    return Way(track.name, track.x, track.y, 1 - far, tuple(texts), role, is_arrow)
+    return tuple(texts)
 
 
 def outside_notes(plane: Plane) -> tuple[str, ...]:
@@ -143,6 +267,8 @@ def below(plane: Plane, track: Track) -> np.ndarray:
     """
     loss = np.asarray(plane.losses, dtype=np.float64)
     found = np.full(track.x.size, np.nan)
+    if min(loss.shape) < 2:
+        return found
     with np.errstate(invalid="ignore"):
         inside = (track.x >= plane.x[0]) & (track.x <= plane.x[-1]) & (track.y >= plane.y[0]) & (track.y <= plane.y[-1])
         x, y = track.x[inside], track.y[inside]

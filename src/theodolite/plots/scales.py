@@ -222,6 +222,15 @@ def number(value: float, digits: int = 4) -> str:
     return text.replace("-", "−")
 
 
+def texts_apart(values: np.ndarray) -> list[str]:
+    """Numbers in as few digits, two at least, as tell them apart."""
+    for digits in range(2, 7):
+        texts = [number(float(value), digits) for value in values]
+        if len(set(texts)) == len(texts):
+            return texts
+    return [number(float(value), 6) for value in values]
+
+
 def percent(share: float) -> str:
     """A share as a percentage of two significant digits, whole ones from 10 % on."""
     return f"{number(round(100 * share), 4) if abs(share) >= 0.1 else number(100 * share, 2)}\u00a0%"

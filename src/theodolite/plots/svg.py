@@ -8,13 +8,14 @@ from typing import assert_never
 
 import numpy as np
 
-from theodolite.plots.labels import end_labels, field_of, stacked, ways
+from theodolite.plots.labels import end_labels, field_of, keyed, stacked, ways
 from theodolite.plots.marks import (
     Absent,
     Band,
     Bars,
     Chart,
     Curve,
+    Dots,
     Field,
     Label,
     Layer,
@@ -27,10 +28,11 @@ from theodolite.plots.marks import (
     Whiskers,
 )
 from theodolite.plots.palette import SHADES_LIGHT, STYLES
-from theodolite.plots.scales import fraction, levels, number, shades, ticks
+from theodolite.plots.scales import fraction, levels, shades, texts_apart, ticks
 
 _WIDTH, _HEIGHT = 720, 330
 _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 150, 16, 44
+_DOT = 'stroke="currentColor" stroke-width="1.6" stroke-linecap="round" opacity=".55"'
 
 
 def svg_chart(chart: Chart | Absent) -> str:
@@ -104,11 +106,8 @@ def _layer(chart: Chart, layer: Layer) -> str:
             text = _band(chart, layer)
         case Whiskers():
             text = _whiskers(chart, layer)
-        case Level():
-            y = float(_y(chart, layer.value))
-            text = f'<path d="M{_LEFT} {y:.1f}H{_WIDTH - _RIGHT}" stroke="currentColor" opacity=".6"/>'
-        case Span():
-            text = _span(chart, layer)
+        case Level() | Span():
+            text = _reference(chart, layer)
         case Label():
             text = _label(chart, layer)
         case Marks():
@@ -117,6 +116,9 @@ def _layer(chart: Chart, layer: Layer) -> str:
             text = _field(chart, layer)
         case Way():
             text = _way(chart, layer)
+        case Dots():
+            at = zip(_x(chart, layer.x).tolist(), _y(chart, layer.y).tolist(), strict=True)
+            text = f'<path d="{"".join(f"M{x:.1f} {y:.1f}h.01" for x, y in at)}" {_DOT}/>'
         case _:
             assert_never(layer)
     return text
@@ -135,7 +137,10 @@ def _whiskers(chart: Chart, layer: Whiskers) -> str:
     return f'{halo}<path d="{path}" stroke="currentColor" stroke-width="1.3"/>'
 
 
-def _span(chart: Chart, layer: Span) -> str:
+def _reference(chart: Chart, layer: Level | Span) -> str:
+    if isinstance(layer, Level):
+        y = float(_y(chart, layer.value))
+        return f'<path d="M{_LEFT} {y:.1f}H{_WIDTH - _RIGHT}" stroke="currentColor" opacity=".6"/>'
     left, right = (float(_x(chart, end)) for end in (layer.low, layer.high))
     size = f'width="{right - left:.1f}" height="{_HEIGHT - _TOP - _BOTTOM}"'
     return f'<rect x="{left:.1f}" y="{_TOP}" {size} opacity=".07"><title>{escape(layer.name)}</title></rect>'
@@ -299,16 +304,16 @@ def _within(chart: Chart, layer: Way) -> np.ndarray:
 
 
 def _keys(chart: Chart, x: int) -> list[str]:
-    """The legend of a plane: its ways, and below them what the shades mean."""
+    """The legend of a plane: its ways and lines, and below them what the shades mean."""
     parts = [
         f'<path d="M{x} {_TOP + 20 * row + 7}h14" style="stroke:{_colour(way.role)}" stroke-width="2.5"/>'
         f'<text x="{x + 20}" y="{_TOP + 20 * row + 11}">{escape(way.name)}</text>'
-        for row, way in enumerate(ways(chart))
+        for row, way in enumerate(keyed(chart))
     ]
     field = field_of(chart)
     if field is None:
         return parts
-    ends, top = levels(field.scale, len(SHADES_LIGHT)), _TOP + 20 * len(ways(chart)) + 26
+    ends, top = levels(field.scale, len(SHADES_LIGHT)), _TOP + 20 * len(keyed(chart)) + 26
     parts.append(f'<text x="{x}" y="{top - 8}" opacity=".75">{escape(field.scale.title)}</text>')
     for row, shade in enumerate(reversed(SHADES_LIGHT)):
         place = len(SHADES_LIGHT) - 1 - row
@@ -317,16 +322,15 @@ def _keys(chart: Chart, x: int) -> list[str]:
             'stroke="currentColor" stroke-width=".3"/>'
         )
     parts += [
-        f'<text x="{x + 20}" y="{top + 13 * (len(SHADES_LIGHT) - at) + 4}" opacity=".75">'
-        f"{escape(number(float(ends[at]), 3))}</text>"
-        for at in range(0, len(SHADES_LIGHT) + 1, 3)
+        f'<text x="{x + 20}" y="{top + 13 * (len(SHADES_LIGHT) - at) + 4}" opacity=".75">{escape(text)}</text>'
+        for at, text in zip(range(0, len(SHADES_LIGHT) + 1, 3), texts_apart(ends[::3]), strict=True)
     ]
     return parts
 
 
 def _names(chart: Chart) -> list[str]:
     x = _WIDTH - _RIGHT + 8
-    if field_of(chart) is not None:
+    if field_of(chart) is not None or ways(chart):
         return _keys(chart, x)
     if stacked(chart):
         return [

@@ -1,5 +1,6 @@
 """What was measured: results as values, and the run store. Knows NumPy, never torch."""
 
+from theodolite.records.archive import load, save
 from theodolite.records.diagnosis import Continuation, Diagnosis, Finding, Findings, Remedy, Trials
 from theodolite.records.estimates import MISSING, Estimate
 from theodolite.records.lines import Along, Evaluations, Line
@@ -77,4 +78,6 @@ __all__ = [
     "Winding",
     "Window",
     "list_runs",
+    "load",
+    "save",
 ]

@@ -208,10 +208,10 @@ class Run:
 
     @property
     def snapshot_steps(self) -> tuple[int, ...]:
-        """The steps, ascending, of which a snapshot was taken."""
+        """The steps, ascending, of which a snapshot was taken and kept."""
+        query = "SELECT step, file, max(id) FROM snapshots GROUP BY step ORDER BY step"  # file: that of the last row
         with self._source.reading() as connection:
-            rows = connection.execute("SELECT DISTINCT step FROM snapshots ORDER BY step").fetchall()
-            return tuple(int(step) for (step,) in rows)
+            return tuple(int(step) for step, file, _ in connection.execute(query).fetchall() if file)
 
     def snapshot(self, step: int) -> dict[str, np.ndarray]:
         """The parameters of a step.
@@ -220,7 +220,7 @@ class Run:
             step: One of ``snapshot_steps``.
 
         Returns:
-            Arrays by name.
+            Arrays by name; bfloat16 as float32.
 
         Raises:
             RunError: If there is no such snapshot, or its file is not the one that was written.
@@ -228,8 +228,13 @@ class Run:
         file, sha256, _ = self._snapshot_row(step)
         return snapshots.read(self.path, file, sha256)
 
+    def stored_snapshot(self, step: int) -> snapshots.Stored:
+        """The parameters of a step, checked now, to be read in pieces without holding them; see ``snapshot``."""
+        file, sha256, _ = self._snapshot_row(step)
+        return snapshots.stored(self.path, file, sha256)
+
     def snapshot_dtypes(self, step: int) -> dict[str, str]:
-        """By tensor name, the dtypes of the training that NumPy could not hold in the snapshot of a step."""
+        """By tensor name, the dtypes in the snapshot of a step that NumPy does not have."""
         dtype = self._snapshot_row(step)[2]
         return {} if dtype is None else dict(loads(dtype))
 
@@ -247,9 +252,10 @@ class Run:
         query = "SELECT file, sha256, dtype FROM snapshots WHERE step = ? ORDER BY id DESC LIMIT 1"
         with self._source.reading() as connection:
             row = connection.execute(query, (int(step),)).fetchone()
-        if row is None:
-            taken = self.snapshot_steps
-            raise RunError(f"a snapshot must have been taken to be read; of step {step} none was. There are: {taken}.")
+        if row is None or not row[0]:
+            kept = self.snapshot_steps
+            what = "none was" if row is None else "it was let go"
+            raise RunError(f"a snapshot must have been taken to be read; of step {step} {what}. There are: {kept}.")
         return str(row[0]), str(row[1]), row[2]
 
     @contextmanager

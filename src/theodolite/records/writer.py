@@ -170,18 +170,52 @@ class RunWriter:
         Args:
             step: Optimizer step after which the parameters stood so; 0 is the start.
             tensors: Arrays by name, in dtypes of NumPy.
-            dtype_names: By name, the dtype that the training uses where NumPy has none ("bfloat16").
+            dtype_names: By name, the dtype of a tensor where NumPy has none ("bfloat16"). Of such an array that is
+                float32 two bytes a number are kept if that loses nothing.
+
+        Raises:
+            RunError: If a tensor can not be stored, the run is closed, or the disk fails.
+        """
+        self.snapshots({step: tensors}, dtype_names=dtype_names)
+
+    def snapshots(
+        self, kept: Mapping[int, Mapping[str, np.ndarray]], *, dtype_names: Mapping[str, str] | None = None
+    ) -> None:
+        """Keep parameters of several steps like ``snapshot``, and commit once.
+
+        Args:
+            kept: Arrays by name, by step.
+            dtype_names: As for ``snapshot``, the same at each step.
 
         Raises:
             RunError: If a tensor can not be stored, the run is closed, or the disk fails.
         """
         if self._database.is_foreign:
             return
-        name = snapshots.file_name(_step(step))
-        kept = None if dtype_names is None else dumps({_text(key): _text(item) for key, item in dtype_names.items()})
+        halves = [key for key, item in (dtype_names or {}).items() if item == "bfloat16"]
+        names = None if dtype_names is None else dumps({_text(key): _text(item) for key, item in dtype_names.items()})
+        files = {snapshots.file_name(_step(step)): tensors for step, tensors in kept.items()}
         self._database.commit()
-        sha256, size = snapshots.write(self._path, name, tensors)
-        self._database.add("snapshots", (_step(step), name, sha256, size, kept), within=0.0)
+        written = snapshots.write_together(self._path, files, halves)
+        for step, (file, (sha256, size)) in zip(kept, written.items(), strict=True):
+            self._database.add("snapshots", (_step(step), file, sha256, size, names), within=math.inf)
+        self._database.commit()
+
+    def drop_snapshot(self, step: int) -> None:
+        """Let a snapshot go, and commit: a row without a file says so before the file is deleted.
+
+        A snapshot that was never taken, or is gone, is no fault.
+
+        Args:
+            step: Its step.
+
+        Raises:
+            RunError: If the run is closed, or the disk fails.
+        """
+        if self._database.is_foreign:
+            return
+        self._database.add("snapshots", (_step(step), "", "", 0, None), within=0.0)
+        snapshots.remove(self._path, snapshots.file_name(_step(step)))
 
     def commit(self) -> None:
         """Write the waiting rows now; they survive a kill from here on.

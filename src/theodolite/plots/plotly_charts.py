@@ -1,6 +1,6 @@
-"""A chart as a plotly figure: plain data for the page's script.
+"""A chart as a plotly figure: plain data.
 
-Colours are names such as ``@main`` or ``@main/20`` (20 % opaque); the page's script puts in those of the theme.
+Colours are names such as ``@main`` or ``@main/20`` (20 % opaque); whoever shows it puts in those of the theme.
 """
 
 import math
@@ -9,13 +9,14 @@ from typing import Any, assert_never
 
 import numpy as np
 
-from theodolite.plots.labels import EndLabel, end_labels, field_of, stacked, ways
+from theodolite.plots.labels import EndLabel, end_labels, field_of, fold, stacked, ways
 from theodolite.plots.marks import (
     Axis,
     Band,
     Bars,
     Chart,
     Curve,
+    Dots,
     Field,
     Label,
     Level,
@@ -26,7 +27,7 @@ from theodolite.plots.marks import (
     Whiskers,
 )
 from theodolite.plots.palette import SHADES_LIGHT, STYLES, Style
-from theodolite.plots.scales import forward, levels, number, ticks
+from theodolite.plots.scales import forward, levels, number, texts_apart, ticks
 
 _SYMBOLS = {"circle": "circle", "square": "square", "diamond": "diamond", "triangle": "triangle-up"}
 _PATTERNS = {"": "", "/": "/", "\\": "\\", ".": "."}
@@ -64,7 +65,7 @@ def values(numbers: Iterable[float]) -> list[float | None]:
     return [float(f"{value:.6g}") if math.isfinite(value) else None for value in map(float, numbers)]
 
 
-_Drawn = Curve | Points | Band | Bars | Whiskers | Marks | Field | Way
+_Drawn = Curve | Points | Band | Bars | Whiskers | Marks | Field | Way | Dots
 
 
 def _traces(chart: Chart, layer: _Drawn) -> list[dict[str, Any]]:
@@ -84,7 +85,9 @@ def _traces(chart: Chart, layer: _Drawn) -> list[dict[str, Any]]:
         case Field():
             found = _field(layer)
         case Way():
-            found = [_way(layer)]
+            found = [way_trace(layer)]
+        case Dots():
+            found = [_dots(layer)]
         case _:
             assert_never(layer)
     return found
@@ -238,7 +241,7 @@ def _field(layer: Field) -> list[dict[str, Any]]:
         "connectgaps": False,
         "colorbar": {
             "title": {"text": layer.scale.title, "side": "right"}, "thickness": 12, "x": 1.01, "outlinewidth": 0,
-            "tickvals": values(forward(layer.scale, marks)), "ticktext": [number(float(v), 3) for v in marks],
+            "tickvals": values(forward(layer.scale, marks)), "ticktext": texts_apart(marks),
         },
     }  # fmt: skip
     rows, columns = np.nonzero(~known)
@@ -252,7 +255,22 @@ def _field(layer: Field) -> list[dict[str, Any]]:
     return [shaded, crosses]
 
 
-def _way(layer: Way) -> dict[str, Any]:
+def _dots(layer: Dots) -> dict[str, Any]:
+    return {
+        "type": "scatter", "mode": "markers", "name": layer.name, "x": values(layer.x), "y": values(layer.y),
+        "hoverinfo": "skip", "showlegend": False, "marker": {"size": 2, "color": "@ink/60"},
+    }  # fmt: skip
+
+
+def way_trace(layer: Way) -> dict[str, Any]:
+    """A way as a trace.
+
+    Args:
+        layer: The way.
+
+    Returns:
+        The trace.
+    """
     look = STYLES[layer.role]
     dash = "solid" if layer.is_arrow else _dash(look)
     sizes = 4 + 6 * np.nan_to_num(layer.nearness)
@@ -301,6 +319,11 @@ def _note(chart: Chart, layer: Label) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def folded(title: str, width: int) -> str:
+    """The title of an axis in lines that fit beside it, as plotly reads them."""
+    return _plain(fold(title, width)).replace("\n", "<br>")
+
+
 def _plain(text: str) -> str:
     """Text of which plotly, which reads a little HTML, makes no tags."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
@@ -314,10 +337,10 @@ def _end_note(label: EndLabel) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _axis(axis: Axis) -> dict[str, Any]:
+def _axis(axis: Axis, width: int = 80) -> dict[str, Any]:
     common: dict[str, Any] = {
-        "title": {"text": axis.title, "standoff": 8}, "gridcolor": "@grid", "zeroline": False, "linecolor": "@axis",
-        "tickcolor": "@axis", "range": values(axis.limits), "fixedrange": False,
+        "title": {"text": folded(axis.title, width), "standoff": 8}, "gridcolor": "@grid", "zeroline": False,
+        "linecolor": "@axis", "tickcolor": "@axis", "range": values(axis.limits), "fixedrange": False,
     }  # fmt: skip
     places, texts = ticks(axis)
     own = {"tickvals": values(places), "ticktext": texts}  # the page drops them when the reader zooms in
@@ -330,13 +353,13 @@ def _axis(axis: Axis) -> dict[str, Any]:
 
 
 def _layout(chart: Chart, shapes: list[dict[str, Any]], notes: list[dict[str, Any]]) -> dict[str, Any]:
-    plane = field_of(chart) is not None
+    plane = field_of(chart) is not None or bool(ways(chart))
     legend: dict[str, Any] = {"x": 1.008, "xanchor": "left", "y": 1, "yanchor": "top", "traceorder": "reversed"}
     if plane:
         legend = {"orientation": "h", "x": 0, "xanchor": "left", "y": 1.01, "yanchor": "bottom"}
     return {
         "xaxis": _axis(chart.x) | {"showgrid": False, "showline": True, "ticks": "outside", "ticklen": 4},
-        "yaxis": _axis(chart.y) | {"automargin": True},
+        "yaxis": _axis(chart.y, 44) | {"automargin": True},
         "yaxis2": {"overlaying": "y", "range": [0, 1], "visible": False, "fixedrange": True},
         "shapes": shapes,
         "annotations": notes,
