@@ -33,8 +33,8 @@ RESULT = Path(__file__).parent / "results" / "optim.md"
 NOTES = """One thread, shared machine: seconds are wall time and rough. *J* is the loss after so many calls of
 ``optimizer.step``; an L-BFGS step is up to 20 iterations with a strong Wolfe search, all others are one update.
 *Momentum* is gradient descent with momentum, the best of a random search (rate 10^U(−4, 0) on functions, 10^U(−3, 0) on
-digits, momentum 0, 0.5, 0.9 or 0.95), on digits stochastic with batches of 20, 50 or 100 and one epoch for one update: J
-of the best draw, seconds of all. *trust-ncg* and *newton-exact* are pytorch-minimize's, given as many iterations;
+digits, momentum 0, 0.5, 0.9 or 0.95), on digits stochastic with batches of 20, 50 or 100 and one epoch for one update:
+J of the best draw, seconds of all. *trust-ncg* and *newton-exact* are pytorch-minimize's, given as many iterations;
 *AdaHessian* is torch-optimizer's, the best of 5 rates. Damped and saddle-free Newton choose δ from Dauphin's grid, and
 decompose the exact Hessian up to 1,000 parameters. *SFN of the paper* is saddle-free Newton without ``escape``."""
 
@@ -190,7 +190,7 @@ def saddles(seconds: float = 15.0) -> list[str]:
     lines = ["\n## Leaving the saddles of the zoo\n"]
     lines += [
         "Steps on the full data until J has made a tenth of the way from the saddle to the floor. The own optimizer is "
-        "the one that the zoo trains it with; J at the saddle is where it is after half of the steps that the zoo gives it.\n",
+        "the one that the zoo trains it with; J at the saddle is where it is after half of its steps.\n",
         head,
         "|---|---|---|---|---|---|---|",
     ]
@@ -353,8 +353,8 @@ def main() -> None:
         print("\n".join(body), flush=True)
     packages = ", ".join(told(name) for name in ("torch", "numpy", "scipy", "pytorch-minimize", "torch-optimizer"))
     lines.append(
-        f"\n{datetime.now(UTC):%Y-%m-%d}; {platform.processor() or platform.machine()}, {os.cpu_count()} cores, one thread, "
-        f"load average {os.getloadavg()[0]:.1f}; Python {platform.python_version()}; {packages}; "
+        f"\n{datetime.now(UTC):%Y-%m-%d}; {platform.processor() or platform.machine()}, {os.cpu_count()} cores, one "
+        f"thread, load average {os.getloadavg()[0]:.1f}; Python {platform.python_version()}; {packages}; "
         f"{time.perf_counter() - begun:.0f} s in all.\n"
     )
     RESULT.write_text("\n".join([*lines, NOTES, *body]) + "\n")

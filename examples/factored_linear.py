@@ -2,9 +2,10 @@
 
 What to see. Left: from the origin to the solution (1, 1) the loss is (1 − α²)², flat at first as that of real nets is,
 then steep, then flat again: no wall. Middle: between the two solutions (√5, 1/√5) and (1/√5, √5) stands one, 10.24
-(α(1 − α))², highest in the middle with 0.64: solutions are many, and lie on two hyperbolas with a saddle between. Right:
-gradient descent from (0.5, −0.2) first comes nearer to the saddle and then turns down, along the negative curvature: its way is no straight
-line. On the floor of the valley no curvature is negative, and one is zero, along the valley.
+(α(1 − α))², highest in the middle with 0.64: solutions are many, and lie on two hyperbolas with a saddle between.
+Right: gradient descent from (0.5, −0.2) first comes nearer to the saddle and then turns down, along the negative
+curvature: its way is no straight line. On the floor of the valley no curvature is negative, and one is zero, along
+the valley.
 
     python examples/factored_linear.py [picture.png]
 
