@@ -233,7 +233,7 @@ def test_three_points_lie_where_they_should(generator):
         (lambda: orthogonalised(START, -2 * START), SettingError, "must not be parallel to x"),
         (lambda: unwrap(eigen_directions)(QUADRATIC, which=("top",)), SettingError, "must name ends"),
         (lambda: eigen_directions(QUADRATIC, which=()), SettingError, "must name ends"),
-        (lambda: unwrap(three_points)(START, START, START[:1]), ShapeError, "three points must have one shape"),
+        (lambda: unwrap(three_points)(START, START, START[:1]), ShapeError, "points must have one shape"),
         (lambda: three_points(0 * START, START, 2 * START), SettingError, "must not be parallel"),
     ],
 )

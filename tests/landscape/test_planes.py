@@ -125,6 +125,19 @@ def test_a_net_within_a_hundredth_for_a_fifth(generator):
     assert centre == pytest.approx(objective.value(), rel=1e-6)
 
 
+@pytest.mark.slow
+def test_the_expected_error_is_honest(generator):
+    """On pictures of nets the true error exceeds the expected one in one of ten at most, and then by little."""
+    shares = []
+    for seed in range(20):
+        objective = wide_net(generator(seed))
+        x, y = orthogonal_pair(objective, generator=generator(seed), normalize="filter")
+        whole, found = (plane(objective, objective.point(), x, y, tolerance=t) for t in (None, 0.01))
+        shares.append(np.abs(found.losses - whole.losses).max() / found.interpolation_error)
+    assert np.mean(np.array(shares) > 1) <= 0.1
+    assert max(shares) < 2
+
+
 def test_a_budget_is_kept_and_told():
     steep = Objective.from_function(lambda theta: (8 * theta.square().sum()).exp(), torch.zeros(2).double())
     found = plane(steep, torch.zeros(2), torch.eye(2)[0], torch.eye(2)[1], budget=200)

@@ -270,8 +270,7 @@ def three_points(a: Float[Tensor, "params"], b: Float[Tensor, "params"], c: Floa
         tensor([0., 3.])
     """
     if not a.shape == b.shape == c.shape:
-        shapes = [tuple(point.shape) for point in (a, b, c)]
-        raise ShapeError(f"the three points must have one shape (n,), got {shapes}. Take points of one objective.")
+        raise ShapeError(f"points must have one shape (n,), got {a.shape}, {b.shape}, {c.shape}. Take points of one J.")
     x = (b.double() - a.double()).to(a)
     return Frame(a, x, orthogonalised((c.double() - a.double()).to(a), x))
 

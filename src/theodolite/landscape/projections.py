@@ -95,7 +95,7 @@ def principal_components(
         ShapeError: If the objective is one of another θ.
 
     Cost: N² products a parameter and two passes over the points; holds pieces of them, 24 MiB at a time, never all.
-        With an objective a forward pass over its data a point.
+    With an objective a forward pass over its data a point.
     Limits: a component whose share is below 1e-13 is given as zero.
 
     Example:

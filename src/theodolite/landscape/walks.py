@@ -30,7 +30,7 @@ def random_walk_like(trajectory: Trajectory, *, generator: torch.Generator | Non
         The walk, with the same steps.
 
     Cost: one pass over the points, and N·n normal numbers. A walk of up to 32 MiB is held; a larger one is drawn again
-        whenever it is read, and all the points before a single one with it.
+    whenever it is read, and all the points before a single one with it.
     Source: Goodfellow, Vinyals & Saxe 2015, appendix, figure 11.
 
     Example:
@@ -93,7 +93,7 @@ def winding(trajectory: Trajectory, objective: Objective | None = None) -> Windi
 
     Cost: one pass over the points; with an objective a gradient over its data a point.
     Limits: what happened between the points that were kept is not seen; steps that turn from one to the next look
-        straighter where points are sparse.
+    straighter where points are sparse.
 
     Example:
         >>> corner = Trajectory.from_points([torch.tensor(p) for p in ([0.0, 0.0], [3.0, 0.0], [3.0, 4.0])])
