@@ -65,7 +65,7 @@ class DampedNewton(ClosureOptimizer):
     Example:
         >>> theta = torch.nn.Parameter(torch.tensor([3.0, 4.0]))
         >>> optimizer = DampedNewton([theta], dampings=(0.0,))
-        >>> float(optimizer.step(lambda: (2 * theta**2).sum()))
+        >>> float(optimizer.step(lambda: (2 * theta**2).sum()).detach())
         50.0
         >>> theta.tolist()
         [0.0, 0.0]
