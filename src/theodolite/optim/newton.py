@@ -133,7 +133,7 @@ class SaddleFreeNewton(ClosureOptimizer):
     Example:
         >>> theta = torch.nn.Parameter(torch.tensor([1.0, 0.5]))
         >>> optimizer = SaddleFreeNewton([theta], dampings=(0.0,), escape=False)
-        >>> float(optimizer.step(lambda: theta[0] ** 2 - theta[1] ** 2))
+        >>> float(optimizer.step(lambda: theta[0] ** 2 - theta[1] ** 2).detach())
         0.75
         >>> theta.tolist()
         [0.0, 1.0]

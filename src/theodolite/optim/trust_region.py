@@ -52,7 +52,7 @@ class TrustRegionNewtonCG(ClosureOptimizer):
     Example:
         >>> theta = torch.nn.Parameter(torch.tensor([0.6, 0.8]))
         >>> optimizer = TrustRegionNewtonCG([theta])
-        >>> float(optimizer.step(lambda: (2 * theta**2).sum()))
+        >>> float(optimizer.step(lambda: (2 * theta**2).sum()).detach())
         2.0
         >>> float(theta.detach().norm() < 1e-6)
         1.0
