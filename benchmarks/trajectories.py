@@ -82,7 +82,7 @@ def one(name: str, folder: Path) -> None:
     """Time one candidate; print seconds, memory, error."""
     kept = np.load(folder / "points.npy", mmap_mode="r")
     kept.sum()  # in the page cache
-    directions(name, folder, kept[:4, :2000])  # imports, first calls
+    directions(name.removesuffix(" from a run"), folder, kept[:4, :2000])  # first calls
     peak = Peak()
     peak.start()
     started, worked = time.perf_counter(), time.process_time()

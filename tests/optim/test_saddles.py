@@ -1,4 +1,4 @@
-"""Newton is drawn to saddles, saddle-free Newton leaves them: where saddles are known, and on planted ones."""
+"""Newton is drawn to saddles and saddle-free Newton leaves them: surfaces whose saddles are known, and the zoo's."""
 
 import math
 from itertools import pairwise

@@ -33,7 +33,7 @@ _LENGTHS = (1.0, 1e-1, 1e-2, 1e-3)
 """Lengths tried along the most negative curvature, over the greater of ‖θ‖ and 1."""
 
 _STALLED = 1e-2
-"""A step that lowers J by a smaller share has stalled: a way down is then looked for where the gradient shows none."""
+"""A step that lowers J by a smaller share has stalled. Tried at every step, the way down is greedy: J ends higher."""
 
 _SPREAD = 1e-2
 """Relative error to which the most negative curvature is wanted: the direction is what counts."""
@@ -110,7 +110,7 @@ class SaddleFreeNewton(ClosureOptimizer):
         products: Hessian products a step, the dimension of the Krylov space. None takes the exact step up to 1,000
             parameters, and 50 products beyond.
         inner_steps: Steps taken with one decomposition of H, each with the gradient where the one before led.
-        escape: Whether to try lengths along the most negative curvature, too.
+        escape: Whether to try lengths along the most negative curvature where the step has stalled.
         seed: Seed of the pinned randomness (dropout masks) and of the search for a way down, which differ from step to
             step.
 
@@ -120,9 +120,10 @@ class SaddleFreeNewton(ClosureOptimizer):
     Deviations from the paper: (1) where every step of the grid raises J, the damping is raised tenfold until one does
     not, and θ stays where all do. (2) ``escape``: the paper's step doubles at best the distance from a saddle, so that
     it takes 20 steps from a distance of 1e-6, and none at all where the gradient has no part along the way down. So
-    lengths along that way are tried, and the lowest loss is taken. Where no negative curvature shows, and the step has
-    stalled or the gradient lies in a space that H does not lead out of, Lanczos looks for one from a random vector.
-    ``escape=False`` leaves that out. (3) The Krylov space is fully reorthogonalised, in a basis of Ritz vectors.
+    where the step has stalled (J falls by less than 1 %), or the gradient lies in a space that H does not lead out of,
+    lengths along the most negative curvature are tried, too, and the lowest loss is taken; if none shows, Lanczos looks
+    for one from a random vector. ``escape=False`` leaves that out. (3) The Krylov space is fully reorthogonalised, in a
+    basis of Ritz vectors.
 
     Cost: a step takes one call of the closure, one gradient, the products (2 gradients each), and one forward pass for
     each damping and each length; up to as many products again where it has stalled. Holds 2·products vectors of size n,
@@ -168,11 +169,10 @@ class SaddleFreeNewton(ClosureOptimizer):
             if space is not None and space.status is Status.NONFINITE:
                 return None
             best = (theta, value) if space is None else self._step(objective, space, theta, value)
-            if settings["escape"]:
-                is_stalled = value - best[1] <= _STALLED * abs(value)
+            is_stalled = value - best[1] <= _STALLED * abs(value)
+            if settings["escape"] and (is_stalled or _is_blind(space)):
                 way = None if space is None else way_down(space)
-                if way is None and not _is_whole(space) and (is_stalled or _is_blind(space)):
-                    way = self._found_way(op)
+                way = self._found_way(op) if way is None and not _is_whole(space) else way
                 best = best if way is None else _along(objective, best, self._scaled(way))
         for _ in range(1, settings["inner_steps"]):
             slope = objective.gradient(best[0])
@@ -260,8 +260,8 @@ def _is_whole(space: KrylovSpace | None) -> bool:
 
 
 def _is_blind(space: KrylovSpace | None) -> bool:
-    """Whether the gradient shows a part of ℝⁿ that H does not lead out of: of the rest it will never tell."""
-    return space is None or space.status is Status.CONVERGED
+    """Whether the gradient shows only a part of ℝⁿ that H does not lead out of: of the rest it will never tell."""
+    return space is None or (space.status is Status.CONVERGED and not _is_whole(space))
 
 
 def _check_settings(dampings: Sequence[float], products: int | None) -> None:
