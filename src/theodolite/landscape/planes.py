@@ -76,8 +76,8 @@ def plane(  # noqa: PLR0913  # a point, two directions, where to look, and how
     Limits: one plane through n dimensions: what lies beside it is not seen. With a tolerance or budget, a bump that
     touches no measured point is not seen either; the notes say how large it could be. A ridge along an axis is met
     however narrow; of 400 slanting ones, half a cell to four cells wide, none was missed, but where features are that
-    narrow the true error was up to four times the tolerance. The range counts the highest corner, so that what is low is less exact in
-    proportion: look at it in a smaller extent.
+    narrow the true error was up to four times the tolerance. The range counts the highest corner, so that what is low
+    is less exact in proportion: look at it in a smaller extent.
 
     Example:
         >>> bowl = Objective.from_function(lambda theta: theta @ theta, torch.zeros(2))
