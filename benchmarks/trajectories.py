@@ -32,7 +32,7 @@ CANDIDATES = ("theodolite", "theodolite from a run", "torch.linalg.svd", "sklear
 NOTES = """Two principal components of checkpoints of a smooth path with noise, float32. *Seconds*: wall and, in
 brackets, processor, of the call alone; ours includes the directions and the distances from the plane. *Extra memory*:
 greatest anonymous memory during the call above that before it: pages of mapped files are not counted. *Error*:
-1 − |cos| of the worse of both directions against the whole in float64. Peers hold the matrix; ours reads it in pieces."""
+1 − |cos| of the worse of both directions against the whole in float64. Peers hold the matrix, we read pieces."""
 
 
 def points_of(size: int, points: int) -> np.ndarray:

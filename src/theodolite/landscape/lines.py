@@ -66,7 +66,8 @@ def line(  # noqa: PLR0913  # two points, where to look, what at, and how
 
     Cost: ``points + refine`` forward passes over the data, and as many for each of ``others``; twice that for the first
     with recomputed statistics.
-    Limits: with ``batch_norm`` points are evaluated one by one in this process, whatever the executor; what is narrower than the distance of two points may be missed, also by ``refine``.
+    Limits: with ``batch_norm`` points are evaluated one by one in this process, whatever the executor; what is narrower
+    than the distance of two points may be missed, also by ``refine``.
     Source: Goodfellow, Vinyals & Saxe 2015, section 2.
 
     Example:

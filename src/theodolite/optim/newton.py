@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -120,10 +121,9 @@ class SaddleFreeNewton(ClosureOptimizer):
     Deviations from the paper: (1) where every step of the grid raises J, the damping is raised tenfold until one does
     not, and θ stays where all do. (2) ``escape``: the paper's step doubles at best the distance from a saddle, so that
     it takes 20 steps from a distance of 1e-6, and none at all where the gradient has no part along the way down. So
-    where the step has stalled (J falls by less than 1 %), or the gradient lies in a space that H does not lead out of,
-    lengths along the most negative curvature are tried, too, and the lowest loss is taken; if none shows, Lanczos looks
-    for one from a random vector. ``escape=False`` leaves that out. (3) The Krylov space is fully reorthogonalised, in a
-    basis of Ritz vectors.
+    where the step has stalled (J falls by less than 1 %), or the gradient cannot show it, lengths along the most
+    negative curvature are tried, too, and the lowest loss is taken; if none shows, Lanczos looks for one from a random
+    vector. ``escape=False`` leaves that out. (3) The Krylov space is fully reorthogonalised, in a basis of Ritz vectors.
 
     Cost: a step takes one call of the closure, one gradient, the products (2 gradients each), and one forward pass for
     each damping and each length; up to as many products again where it has stalled. Holds 2·products vectors of size n,
@@ -260,8 +260,12 @@ def _is_whole(space: KrylovSpace | None) -> bool:
 
 
 def _is_blind(space: KrylovSpace | None) -> bool:
-    """Whether the gradient shows only a part of ℝⁿ that H does not lead out of: of the rest it will never tell."""
-    return space is None or (space.status is Status.CONVERGED and not _is_whole(space))
+    """Whether the gradient will never tell of a way down: H does not lead out of a part, or it has nothing along one."""
+    if space is None or (space.status is Status.CONVERGED and not _is_whole(space)):
+        return True
+    # To half of the digits: what is left below is rounding, doubled at each step.
+    nothing = float(torch.finfo(space.vectors.dtype).eps) ** 0.5 * float(np.linalg.norm(space.components))
+    return bool(space.values[0] < 0 and abs(space.components[0]) <= nothing)
 
 
 def _check_settings(dampings: Sequence[float], products: int | None) -> None:
