@@ -2,7 +2,8 @@
 
 What to see. For nets of sigmoid, rectified linear and maxout units the loss falls along the straight line from the
 initialisation to the solution without a single rise: flat at first (the smaller the initial weights, the flatter),
-steep before the middle, and rising slowly beyond the solution. So does the loss on data to validate with, until it turns
+steep before the middle, and rising slowly beyond the solution. So does the loss on data to validate with, until it
+turns
 where the net begins to know its data by heart. Whatever makes these trainings long is no wall to be gone around.
 
     python examples/straight_line.py [picture.png]
@@ -10,7 +11,6 @@ where the net begins to know its data by heart. Whatever makes these trainings l
 The digits of 8 × 8 pixels always; MNIST too where THEODOLITE_DATA names a folder that has it.
 Source: Goodfellow, Vinyals & Saxe 2015, figures 1 to 3. Takes a few seconds.
 """
-
 
 import torch
 from torch import Tensor, nn
@@ -31,7 +31,7 @@ class Maxout(nn.Module):
 
 
 NETS = {"sigmoid": (nn.Sigmoid, 1, 1.0, 0.5), "ReLU": (nn.ReLU, 1, 1.0, 0.02), "maxout": (Maxout, 3, 0.25, 0.02)}
-"""Of each net the activation, how many inputs it takes a unit, the gain of the initial weights, the rate of training."""
+"""Of each net the activation, how many inputs it takes a unit, the gain of the first weights, the rate of training."""
 
 
 def started(name: str, inputs: int, source: torch.Generator) -> nn.Module:

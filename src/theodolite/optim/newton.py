@@ -123,7 +123,8 @@ class SaddleFreeNewton(ClosureOptimizer):
     it takes 20 steps from a distance of 1e-6, and none at all where the gradient has no part along the way down. So
     where the step has stalled (J falls by less than 1 %), or the gradient cannot show it, lengths along the most
     negative curvature are tried, too, and the lowest loss is taken; if none shows, Lanczos looks for one from a random
-    vector. ``escape=False`` leaves that out. (3) The Krylov space is fully reorthogonalised, in a basis of Ritz vectors.
+    vector. ``escape=False`` leaves that out. (3) The Krylov space is fully reorthogonalised, with Ritz vectors as
+    basis.
 
     Cost: a step takes one call of the closure, one gradient, the products (2 gradients each), and one forward pass for
     each damping and each length; up to as many products again where it has stalled. Holds 2·products vectors of size n,
@@ -260,7 +261,7 @@ def _is_whole(space: KrylovSpace | None) -> bool:
 
 
 def _is_blind(space: KrylovSpace | None) -> bool:
-    """Whether the gradient will never tell of a way down: H does not lead out of a part, or it has nothing along one."""
+    """Whether the gradient will never tell of a way down: H does not lead there, or it has nothing along it."""
     if space is None or (space.status is Status.CONVERGED and not _is_whole(space)):
         return True
     # To half of the digits: what is left below is rounding, doubled at each step.
