@@ -55,7 +55,7 @@ fix: setup
 	$(BIN)/ruff format
 
 # Of the files beside it, curvature.py needs the peers, and models.py is a part of it.
-BENCHMARKS := $(filter-out benchmarks/curvature.py benchmarks/diagnosis.py benchmarks/foreign.py benchmarks/monitor.py benchmarks/landscape.py benchmarks/models.py,$(wildcard benchmarks/*.py))
+BENCHMARKS := $(filter-out benchmarks/curvature.py benchmarks/diagnosis.py benchmarks/foreign.py benchmarks/monitor.py benchmarks/optim.py benchmarks/landscape.py benchmarks/models.py,$(wildcard benchmarks/*.py))
 
 bench: setup
 	@set -e; for file in $(BENCHMARKS); do echo "== $$file"; $(BIN)/python "$$file"; done
@@ -67,6 +67,7 @@ bench-peers:
 	$(ONE_THREAD) KINETO_LOG_LEVEL=99 $(PEERS)/bin/python benchmarks/curvature.py
 	$(ONE_THREAD) $(PEERS)/bin/python benchmarks/monitor.py
 	$(ONE_THREAD) $(PEERS)/bin/python benchmarks/landscape.py
+	$(ONE_THREAD) $(PEERS)/bin/python benchmarks/optim.py
 	$(ONE_THREAD) $(PEERS)/bin/python benchmarks/diagnosis.py
 
 docs: setup

@@ -12,8 +12,17 @@ from optim.closures import NEEDS_CLOSURE, OPTIMIZERS, batch, flat, loss_of, net,
 from theodolite.errors import ObjectiveError, SettingError
 from theodolite.optim import DampedNewton, NaturalGradient, SaddleFreeNewton, TrustRegionNewtonCG
 
-ALL = pytest.mark.parametrize("make", OPTIMIZERS.values(), ids=OPTIMIZERS)
-CLOSURES = pytest.mark.parametrize("make", NEEDS_CLOSURE.values(), ids=NEEDS_CLOSURE)
+SLOW = {"saddle-free Newton", "saddle-free Newton with inner steps"}
+"""Those of which the Krylov space shows nearly all, and which take longest."""
+
+
+def rows(table):
+    """One row an optimizer."""
+    return [pytest.param(make, id=name, marks=[pytest.mark.slow] * (name in SLOW)) for name, make in table.items()]
+
+
+ALL = pytest.mark.parametrize("make", rows(OPTIMIZERS))
+CLOSURES = pytest.mark.parametrize("make", rows(NEEDS_CLOSURE))
 
 
 @ALL

@@ -12,7 +12,7 @@ from theodolite.problems.saddles import SADDLES
 
 STARTS = 100
 PLANTED = [problem for problem in SADDLES if not problem.twin]
-SMALL = {"saddle-product", "saddle-ridge", "saddle-factors", "saddle-stages", "saddle-autoencoder"}
+SMALL = {"saddle-product", "saddle-ridge", "saddle-factors"}
 
 
 def classical(x):
