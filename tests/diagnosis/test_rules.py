@@ -240,3 +240,35 @@ def test_a_minimum_has_walls_that_were_seen(evidence: Any) -> None:
     finding = judge(evidence(**blurred)).findings["local_minimum"]
     assert finding.verdict is Verdict.UNDETERMINED
     assert "walls" in finding.missing
+
+
+def test_a_schedule_that_has_all_but_died_is_a_step_too_small(evidence: Any) -> None:
+    """A few parameters near zero still move: their slope promises nothing of what all of them would gain."""
+    rescaled = replace(gains(0.0, 0.0, 0.0, 0.0, 1e-7), slope=estimate(1e-14))
+    still = {"rescaled": rescaled, "what_ifs": moves(0.2, 0.001), "sharpness": estimate(2e-12, 1e-14)}
+    once = remedy("step × 4e+08", 0.3, fallen=0.0)
+    assert judge(evidence(**still, remedies=(once,))).obstacle == "step_too_small"
+    moving = still | {"rescaled": replace(gains(0.0, 0.0, 1e-14, 1e-13, 1e-12), slope=estimate(1e-14))}
+    assert judge(evidence(**moving, remedies=(once,))).obstacle != "step_too_small"  # a far jump, not these steps
+
+
+ALONG = "move along negative curvature"
+
+
+def test_a_saddle_is_told_by_where_its_way_leads(evidence: Any) -> None:
+    """One step along λmin gains little at all-zero weights; plain steps from there gain all."""
+    zero = AT_SADDLE | {"what_ifs": moves(0.0, 0.002), "escape": 0.0}
+    assert judge(evidence(**zero)).findings["saddle_point"].verdict is Verdict.ABSENT
+    out = (remedy(ALONG, 0.4), remedy("step × 10", 0.0))
+    assert judge(evidence(**zero, remedies=out)).obstacle == "saddle_point"
+    longer = (remedy(ALONG, 0.4), remedy("step × 10", 0.39))
+    assert judge(evidence(**zero, remedies=longer)).findings["saddle_point"].verdict is Verdict.ABSENT
+
+
+def test_a_trap_may_bend_down_where_that_leads_nowhere(evidence: Any) -> None:
+    """Of little use is negative curvature that was followed in vain while new parameters get much farther."""
+    bent = AT_MINIMUM | {"smallest": estimate(-0.2, 0.001)}
+    fresh, in_vain = remedy("fresh start", 0.3), remedy(ALONG, 0.0)
+    assert judge(evidence(**bent, remedies=(fresh, in_vain))).obstacle == "local_minimum"
+    for tried in ((fresh,), (in_vain,), (fresh, remedy(ALONG, 0.1))):
+        assert judge(evidence(**bent, remedies=tried)).findings["local_minimum"].verdict is Verdict.ABSENT

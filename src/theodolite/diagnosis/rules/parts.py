@@ -16,9 +16,11 @@ _STEP = "step × "
 _NO_WAYS = ("random kick", "clipping")
 """What-ifs that follow neither gradient nor curvature: the control, and real steps cut short."""
 
+ALONG_CURVATURE = "move along negative curvature"
+"""Name of the cure that steps off a saddle."""
+
 LARGER_BATCH = "batch × 8"
 """Name of the cure that tells noise from steps that are too long."""
-
 
 SHORTER_STEPS = ("step × 0.01", "step × 0.1", "step × 0.3")
 """Names of the cures that shorten the step."""

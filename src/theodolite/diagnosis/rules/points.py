@@ -5,6 +5,7 @@ from typing import Any
 
 from theodolite.diagnosis.evidence import Evidence
 from theodolite.diagnosis.rules.parts import (
+    ALONG_CURVATURE,
     NO_SURVEY,
     NOTHING,
     best_move,
@@ -23,6 +24,7 @@ from theodolite.diagnosis.rules.thresholds import (
     SEVERED,
     SLIGHT,
     SLOW_FALL,
+    TENTH,
     VANISHING,
     WORTH_IT,
 )
@@ -94,10 +96,21 @@ def judge_saddle_point(evidence: Evidence) -> Finding:
         f"following λmin by {move.length:.3g} gains {number(move.gain)}, {percent(share.value)} of the excess loss; "
         f"a random kick of that length {number(kick.gain)}",
     )
-    effect = best_of(evidence, share, ("move along negative curvature",))
+    effect = best_of(evidence, share, (ALONG_CURVATURE,))
     gains = share.value > SLIGHT and effect.is_above(WORTH_IT, 1.0) and move.gain.value > 2 * max(kick.gain.value, 0.0)
-    present = gains and survey.escape < CRITICAL if move.gain.is_finite else None
+    is_way = gains or (_leads_out(evidence) and not _is_flat(evidence, survey))
+    present = is_way and survey.escape < CRITICAL if move.gain.is_finite else None
     return found(_SADDLE_POINT, present, statistic=Estimate(survey.escape, 0.0), effect=effect, evidence=says)
+
+
+def _leads_out(evidence: Evidence) -> bool:
+    """Whether a step along λmin leads to where plain steps gain a tenth of the excess, twice what any length does."""
+    along = evidence.remedy(ALONG_CURVATURE)
+    if along is None or not along.gain.is_above(0.0):
+        return False
+    lengths = [cure.gain.value for cure in evidence.remedies if cure.name.startswith("step × ")]
+    known = [gain for gain in lengths if math.isfinite(gain)]
+    return evidence.share(along.gain).value > TENTH and along.gain.value > 2 * max([0.0, *known])
 
 
 def _judge_sign(survey: Survey) -> Finding:
@@ -147,9 +160,15 @@ def _why_no_minimum(evidence: Evidence, survey: Survey) -> str:
         return "the loss is still falling"
     if _is_flat(evidence, survey) or is_severed(survey):
         return "there are no walls here: it is flat"
-    if survey.smallest.value < -max(2 * survey.smallest.error, SLIGHT * survey.largest.value):
-        return "the loss bends down in some direction"
-    return ""
+    is_bent = survey.smallest.value < -max(2 * survey.smallest.error, SLIGHT * survey.largest.value)
+    return "the loss bends down in some direction" if is_bent and not _is_trapped(evidence) else ""
+
+
+def _is_trapped(evidence: Evidence) -> bool:
+    """Whether following λmin on a branch led nowhere, while new parameters get a tenth of the excess farther."""
+    along = evidence.remedy(ALONG_CURVATURE)
+    led_nowhere = along is not None and evidence.share(along.gain).is_below(NOTHING_LEFT)
+    return led_nowhere and evidence.is_overtaken
 
 
 def judge_plateau(evidence: Evidence) -> Finding:

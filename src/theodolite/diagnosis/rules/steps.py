@@ -190,10 +190,11 @@ def _judge_by_branch(evidence: Evidence) -> Finding:
 def _is_shown(evidence: Evidence, survey: Survey) -> bool:
     """Whether longer steps took a tenth of the excess on a branch, as the slope promises: single ones may scatter."""
     slope, factors = max(0.0, survey.rescaled.slope.value), longer_steps(evidence)
+    is_lost = slope == 0 or survey.rescaled.at(1.0).value == 0
     for cure in (cure for cure in evidence.remedies if cure.name in factors):
         factor = factors[cure.name]
         # Steps that are lost to rounding promise nothing that longer ones could be held against.
-        promised = 2 * factor * slope * cure.steps if slope > 0 else math.inf
+        promised = math.inf if is_lost else 2 * factor * slope * cure.steps
         is_slope = factor <= headroom(survey) and cure.gain.value <= promised + cure.gain.error
         if is_slope and evidence.share(cure.gain).value > TENTH and cure.gain.is_above(0.0):
             return True
