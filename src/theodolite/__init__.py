@@ -62,6 +62,13 @@ if TYPE_CHECKING:
     )
     from theodolite.monitor import Monitor
     from theodolite.objective import Objective
+    from theodolite.optim import (
+        DampedNewton,
+        NaturalGradient,
+        PerturbedGradientDescent,
+        SaddleFreeNewton,
+        TrustRegionNewtonCG,
+    )
     from theodolite.pages import report
     from theodolite.plots import figure, save_figure
     from theodolite.records import Run, load, save
@@ -70,12 +77,17 @@ __version__ = _version("theodolite")
 
 # Name -> the room that exports it. A public name never equals the name of a room: importing the room would hide it.
 _HOMES = {
+    "DampedNewton": "theodolite.optim",
     "Descent": "theodolite.landscape",
     "Monitor": "theodolite.monitor",
+    "NaturalGradient": "theodolite.optim",
     "Objective": "theodolite.objective",
+    "PerturbedGradientDescent": "theodolite.optim",
     "Run": "theodolite.records",
+    "SaddleFreeNewton": "theodolite.optim",
     "Symmetry": "theodolite.landscape",
     "Trajectory": "theodolite.landscape",
+    "TrustRegionNewtonCG": "theodolite.optim",
     "align": "theodolite.landscape",
     "attention_heads": "theodolite.landscape",
     "classify": "theodolite.landscape",
@@ -128,12 +140,17 @@ _HOMES = {
 }
 
 __all__ = [
+    "DampedNewton",
     "Descent",
     "Monitor",
+    "NaturalGradient",
     "Objective",
+    "PerturbedGradientDescent",
     "Run",
+    "SaddleFreeNewton",
     "Symmetry",
     "Trajectory",
+    "TrustRegionNewtonCG",
     "__version__",
     "align",
     "attention_heads",
