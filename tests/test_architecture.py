@@ -25,6 +25,7 @@ TABLE = {
     "linalg": GROUND | {"records", "objective"},
     "landscape": GROUND | {"records", "objective", "linalg"},
     "optim": GROUND | {"records", "objective", "linalg"},
+    "search": GROUND | {"records", "objective", "linalg"},
     "probes": GROUND | {"records", "objective", "linalg", "landscape"},
     "monitor": GROUND | {"records", "objective", "linalg", "landscape", "probes", "diagnosis"},
     "problems": GROUND | {"records", "objective", "theory"},
@@ -34,15 +35,17 @@ TABLE["__main__"] = {"cli"}
 TABLE[DOOR] = set(TABLE) - {"__main__"}
 """Room -> the rooms it may import."""
 
-TORCH_ROOMS = {"objective", "linalg", "landscape", "optim", "probes", "monitor", "problems"}
+TORCH_ROOMS = {"objective", "linalg", "landscape", "optim", "search", "probes", "monitor", "problems"}
 NUMPY_ROOMS = {"records", "plots", "diagnosis", "pages", "theory"}
 OWNERS = {
     "torch": TORCH_ROOMS | {"cli"},
-    "scipy": {"diagnosis", "theory", "linalg", "landscape", "probes", "problems", "objective"},
+    "scipy": {"diagnosis", "theory", "linalg", "landscape", "probes", "problems", "objective", "search"},
     "matplotlib": {"plots"},
     "plotly": {"plots", "pages"},
     "jinja2": {"pages"},
     "click": {"cli"},
+    "cma": set(),  # through _checks.require only
+    "optuna": set(),
     "tqdm": {"linalg", "monitor", "cli"},
     "sklearn": set(),  # through _checks.require only
     "pooch": set(),

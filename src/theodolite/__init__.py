@@ -72,6 +72,7 @@ if TYPE_CHECKING:
     from theodolite.pages import report
     from theodolite.plots import figure, save_figure
     from theodolite.records import Run, load, save
+    from theodolite.search import minimize
 
 __version__ = _version("theodolite")
 
@@ -113,6 +114,7 @@ _HOMES = {
     "largest_eigenvalues": "theodolite.linalg",
     "line": "theodolite.landscape",
     "load": "theodolite.records",
+    "minimize": "theodolite.search",
     "newton": "theodolite.landscape",
     "optimizer_metric": "theodolite.linalg",
     "orthogonal_pair": "theodolite.landscape",
@@ -177,6 +179,7 @@ __all__ = [
     "largest_eigenvalues",
     "line",
     "load",
+    "minimize",
     "newton",
     "optimizer_metric",
     "orthogonal_pair",

@@ -20,12 +20,14 @@ from theodolite.plots.lines import charts_line
 from theodolite.plots.marks import Absent, Chart, ScaleName, Scene
 from theodolite.plots.paraview import write_surface, write_ways
 from theodolite.plots.planes import marks_plane
+from theodolite.plots.searches import charts_search
 from theodolite.plots.spectra import marks_density
 from theodolite.plots.surfaces import scene_plane, scene_projection
 from theodolite.plots.trajectories import marks_components, marks_projection, marks_shares, marks_winding
 from theodolite.records.lines import Line
 from theodolite.records.planes import Plane
 from theodolite.records.run import Run
+from theodolite.records.searches import Search
 from theodolite.records.spectra import SpectralDensity
 from theodolite.records.trajectories import Components, Curve, Projection, Winding
 
@@ -40,6 +42,7 @@ _MAKERS: Mapping[type, Callable[[Any, ScaleName | None], Sequence[Drawn]]] = Map
         Winding: lambda winding, _: (marks_winding(winding),),
         Curve: lambda curve, scale: (marks_curve(curve, scale=scale),),
         SpectralDensity: lambda density, scale: (marks_density(density, scale=scale),),
+        Search: lambda search, scale: charts_search(search, scale=scale),
         Run: lambda run, _: charts(run),
         Chart: lambda picture, _: (picture,),
         Scene: lambda picture, _: (picture,),

@@ -17,6 +17,7 @@ from theodolite.records.points import (
 from theodolite.records.progress import Progress
 from theodolite.records.results import Eigenpairs, ProductCheck, Series
 from theodolite.records.run import Event, Run, list_runs
+from theodolite.records.searches import Search
 from theodolite.records.solutions import GradientConditioning, Inertia, Solution
 from theodolite.records.spectra import DiagonalEstimate, NormEstimate, SpectralDensity, TraceEstimate
 from theodolite.records.survey import Rescaled, Survey, WhatIf
@@ -59,6 +60,7 @@ __all__ = [
     "Rescaled",
     "Run",
     "RunWriter",
+    "Search",
     "Section",
     "Sections",
     "Series",

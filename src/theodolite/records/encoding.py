@@ -36,6 +36,7 @@ from theodolite.records.points import (
 )
 from theodolite.records.progress import Progress
 from theodolite.records.results import Eigenpairs, ProductCheck, Series
+from theodolite.records.searches import Search
 from theodolite.records.solutions import GradientConditioning, Inertia, Solution
 from theodolite.records.spectra import DiagonalEstimate, NormEstimate, SpectralDensity, TraceEstimate
 from theodolite.records.survey import Rescaled, Survey, WhatIf
@@ -72,6 +73,7 @@ RECORDS: Mapping[type, tuple[int, int]] = MappingProxyType(
         Ray: (1, 0),
         Remedy: (1, 0),
         Rescaled: (1, 0),
+        Search: (1, 0),
         Section: (1, 0),
         Sections: (1, 0),
         Series: (1, 0),
