@@ -55,7 +55,7 @@ fix: setup
 	$(BIN)/ruff format
 
 # Of the files beside it, curvature.py needs the peers, and models.py is a part of it.
-BENCHMARKS := $(filter-out benchmarks/curvature.py benchmarks/diagnosis.py benchmarks/foreign.py benchmarks/monitor.py benchmarks/optim.py benchmarks/landscape.py benchmarks/models.py,$(wildcard benchmarks/*.py))
+BENCHMARKS := $(filter-out benchmarks/curvature.py benchmarks/diagnosis.py benchmarks/foreign.py benchmarks/monitor.py benchmarks/optim.py benchmarks/landscape.py benchmarks/models.py benchmarks/search.py,$(wildcard benchmarks/*.py))
 
 bench: setup
 	@set -e; for file in $(BENCHMARKS); do echo "== $$file"; $(BIN)/python "$$file"; done

@@ -24,8 +24,11 @@ def test_the_loss_falls_by_a_fifth_as_the_steps_double_or_has_arrived(ill, seed,
         # Dropout draws from the global generator; the tests put it back.
         with torch.random.fork_rng(devices=[]):
             excess.append(float(training.loss(training.model, training.data)) - ill.floor)
-            if training.validation is not None:
+            if training.validation is not None:  # without dropout: the scatter of its masks is no turn
+                is_training = training.model.training
+                training.model.eval()
                 validation.append(float(training.loss(training.model, training.validation)))
+                training.model.train(is_training)
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
