@@ -2,7 +2,7 @@
 
 What to see. At the start the loss is that of a guess among 65 characters, ln 65 = 4.17. From there it falls along the
 straight line to the solution, almost evenly and then ever more slowly, on the text to train on and on text to validate
-with: no wall in between. Beyond the solution it rises.
+with: no wall in between. On the latter it turns a little before the end. Beyond the solution both rise.
 
     THEODOLITE_DATA=<folder with tinyshakespeare/input.txt> python examples/straight_line_lstm.py [picture.png]
 

@@ -3,6 +3,7 @@
 import os
 import random
 import signal
+import sqlite3
 import subprocess
 import sys
 import textwrap
@@ -203,17 +204,50 @@ def test_a_file_of_another_search_is_refused(tmp_path: Path) -> None:
     assert minimize(bowl, "cma-es", 30, start=[0.0, 0.0], path=file).value == first.value
     other = tmp_path / "notes.txt"
     other.write_text("not a search " * 20)
-    with pytest.raises(RunError, match="must be a file of a search"):
+    with pytest.raises(RunError, match="must be new, or the file of a search"):
         minimize(bowl, "cma-es", 30, start=[0.0, 0.0], path=other)
-    assert other.read_text().startswith("not a search")
+    assert other.read_text() == "not a search " * 20
+
+
+def test_another_database_is_left_as_it_was(tmp_path: Path) -> None:
+    """A file of somebody else's is refused before anything is written to it."""
+    file = tmp_path / "run.db"
+    with sqlite3.connect(file) as base:
+        base.execute("CREATE TABLE steps (number INTEGER)")
+        base.execute("INSERT INTO steps VALUES (7)")
+    base.close()
+    before = file.read_bytes()
+    with pytest.raises(RunError, match="another database"):
+        minimize(bowl, "cma-es", 30, start=[0.0, 0.0], path=file)
+    assert file.read_bytes() == before
+    assert [one.name for one in tmp_path.iterdir()] == ["run.db"]
+
+
+def test_two_searches_do_not_share_a_file(tmp_path: Path) -> None:
+    """The second one is told; the first one goes on."""
+    file, refused = tmp_path / "search.db", []
+
+    def inside(x: np.ndarray) -> float:
+        if not refused:
+            with pytest.raises(RunError, match="nobody else"):
+                minimize(bowl, "cma-es", 30, start=[0.0, 0.0], path=file)
+            refused.append(True)
+        return bowl(x)
+
+    assert minimize(inside, "cma-es", 30, start=[0.0, 0.0], path=file).evaluations == 30
+
+
+def test_a_bar_is_no_trace(capsys: pytest.CaptureFixture[str]) -> None:
+    """Away from a terminal progress prints nothing, and changes nothing."""
+    plain, shown = (minimize(bowl, "powell", 60, start=[1.0, 1.0], progress=flag) for flag in (False, True))
+    assert np.array_equal(plain.points, shown.points)
+    assert capsys.readouterr() == ("", "")
 
 
 def test_another_objective_is_noticed_by_what_is_asked(tmp_path: Path) -> None:
     """A method that moves by slopes asks elsewhere as soon as the answers of the file run out or differ."""
     file = tmp_path / "search.db"
     minimize(bowl, "nelder-mead", 30, start=[0.0, 0.0], path=file)
-    import sqlite3
-
     with sqlite3.connect(file) as base:
         base.execute("UPDATE answers SET value = ? WHERE number = 2", (np.float64(-50.0).tobytes(),))
     base.close()
@@ -239,9 +273,11 @@ def test_what_is_not_finite_is_kept_and_passed_over(method: str) -> None:
         assert not np.isfinite(found.values).all()
 
 
-def test_nothing_finite_is_told() -> None:
+@pytest.mark.parametrize("method", [*BOX, "cma-es", "nelder-mead", "powell", "l-bfgs"])
+def test_nothing_finite_is_told(method: str) -> None:
     """A J that is NaN everywhere has no least value, and says so."""
-    found = minimize(lambda _: float("nan"), "random", 5, bounds=([0.0], [1.0]))
+    box = ([0.0, 0.0], [1.0, 1.0]) if method in {*BOX, "cma-es"} else None
+    found = minimize(lambda _: float("nan"), method, 25, bounds=box, start=[0.5, 0.5])
     assert np.isnan(found.value)
     assert np.isnan(found.best).all()
     assert np.array_equal(found.point, found.start)
@@ -344,7 +380,7 @@ def linear(
     )
 
 
-def test_least_squares_are_known() -> None:
+def test_least_squares_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
     """A linear layer with bias, against NumPy; by eigenvalues and by conjugate gradients."""
     objective, inputs, targets = linear([nn.Linear(5, 3)])
     design = np.concatenate([inputs.numpy(), np.ones((40, 1))], axis=1)
@@ -352,15 +388,33 @@ def test_least_squares_are_known() -> None:
     least = float(((design @ weights - targets.numpy()) ** 2).mean())
     found = minimize(objective, "analytical", 1000)
     assert found.value == pytest.approx(least, rel=1e-12)
-    wide = linear([nn.Linear(5, 3)], outputs=3)[0]
-    import theodolite.search.closed_forms as forms
+    monkeypatch.setattr("theodolite.search.closed_forms._DENSE", 1)
+    assert minimize(objective, "analytical", 1000).value == pytest.approx(least, rel=1e-8)
 
-    dense = forms._DENSE
-    try:
-        forms._DENSE = 1
-        assert minimize(wide, "analytical", 1000).value == pytest.approx(least, rel=1e-8)
-    finally:
-        forms._DENSE = dense
+
+@pytest.mark.parametrize("dense", [1, 300])
+@pytest.mark.parametrize("kind", ["slope", "half-flat slope", "hill", "saddle"])
+def test_a_quadratic_without_a_least_value_is_told(kind: str, dense: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A slope for ever down, with curvature beside it or without, and curvature downwards: no value is claimed."""
+    monkeypatch.setattr("theodolite.search.closed_forms._DENSE", dense)
+    endless = {
+        "slope": lambda x: x.sum(),
+        "half-flat slope": lambda x: x[0] ** 2 + x[1] + 2 * x[2],
+        "hill": lambda x: -(x**2).sum() + x[0],
+        "saddle": lambda x: x[0] ** 2 - x[1] ** 2 + x[2] ** 2,
+    }
+    found = minimize(Objective.from_function(endless[kind], torch.ones(3, dtype=torch.float64)), "analytical", 1000)
+    assert found.status is not Status.CONVERGED
+
+
+def test_a_valley_floor_is_a_least_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Flat directions without a slope stay where they are."""
+    trough = Objective.from_function(lambda x: (x[0] - 2) ** 2 + 3, torch.ones(3, dtype=torch.float64))
+    for dense in (1, 300):
+        monkeypatch.setattr("theodolite.search.closed_forms._DENSE", dense)
+        found = minimize(trough, "analytical", 1000)
+        assert found.status is Status.CONVERGED
+        np.testing.assert_allclose(found.point, [2, 1, 1], atol=1e-12)
 
 
 @pytest.mark.parametrize("widths", [(5, 2, 3), (5, 4, 3), (5, 1, 4, 3), (5, 2, 2, 2, 3)])
@@ -419,6 +473,8 @@ def test_other_forms_are_refused() -> None:
         ({"method": "cg", "start": [0.5, 0.5], "bounds": (0.0, 1.0)}, "knows no bounds"),
         ({"method": "newton-cg", "start": [0.0, 0.0]}, "must know Hessian products"),
         ({"method": "analytical", "start": [0.0, 0.0]}, "must know the form"),
+        ({"method": "cma-es", "start": [0.0, 0.0], "population": 2.5}, "population must be a whole number"),
+        ({"method": "cma-es", "start": [0.0, 0.0], "seed": -1}, "seed must be"),
         ({"method": "genetic", "bounds": ([0.0], [1.0]), "population": 1}, "population must be 2"),
     ],
 )

@@ -1,6 +1,6 @@
 """Which functions do searches measure themselves on? Standard ones, whose least value is published.
 
-Each is a function of one tensor, so that an objective of it has exact gradients; ``LEAST`` says where it is least.
+Each is a function of one tensor, so that an objective of it has exact gradients; ``STANDARD`` says where it is least.
 """
 
 import math
@@ -23,7 +23,7 @@ class Standard:
     Attributes:
         function: J of a tensor of shape (n,).
         bounds: The box in which it is usually searched, the same in every direction.
-        value: Its least value; of those that grow with n, in each direction.
+        value: Its least value; where that grows with n, its share of each direction.
         point: A coordinate of the point where it is least, or all of them.
         dimension: n; 0 where any will do.
         is_sum: Whether the least value is ``value`` times n.
@@ -104,7 +104,7 @@ def styblinski_tang(x: Tensor) -> Tensor:
 
 
 def branin(x: Tensor) -> Tensor:
-    """Three equal minima in the plane, moved so that one box serves both directions."""
+    """Three equal minima in the plane; searched here in a square that holds the usual rectangle."""
     a, b = x[0], x[1]
     valley = b - 5.1 / (4 * math.pi**2) * a**2 + 5 / math.pi * a - 6
     return valley**2 + 10 * (1 - 1 / (8 * math.pi)) * torch.cos(a) + 10

@@ -19,6 +19,9 @@ _DENSE = 300
 _AGREES, _COARSE = {torch.float64: 1e-6, torch.float32: 1e-2}, 5e-2
 """How closely J must agree with its form, by the type of θ."""
 
+_SLOPE_LEFT = 1e-2
+"""Of the slope at the start no more may be left: a part that no curvature bends stays whole."""
+
 _UNKNOWN = (
     "method 'analytical' must know the form of J: squared errors of a model linear in θ (J is quadratic), or of a net "
     "of nn.Linear without biases. This J has neither. Search for its least value."
@@ -47,21 +50,36 @@ def _of_quadratic(ledger: Ledger, space: Space, seed: int, tolerance: float) -> 
         if not np.linalg.norm(here - there) <= tolerance * max(np.linalg.norm(here), np.linalg.norm(there)):
             raise SettingError(_UNKNOWN)
     step = _newton_step(ledger, theta, slope, tolerance)
-    promised = 0.5 * float(slope @ step)
-    value = ledger.value(theta - step)
-    if not np.isclose(ledger.values[0] - value, promised, rtol=tolerance, atol=tolerance * (1 + abs(value))):
+    value, left = ledger.gradient(theta - step)
+    if not np.linalg.norm(left) <= _SLOPE_LEFT * np.linalg.norm(slope):
+        raise Finished(Status.BREAKDOWN, "where the Hessian is flat a slope is left: J has no least value")
+    if not np.isclose(ledger.values[0] - value, 0.5 * float(slope @ step), rtol=tolerance, atol=tolerance * abs(value)):
         raise Finished(Status.BREAKDOWN, "J is not what its derivatives say: rounding, or curvature near zero")
     return "J is quadratic: its least value by one solution with the Hessian"
 
 
 def _newton_step(ledger: Ledger, theta: Vector, slope: Vector, tolerance: float) -> Vector:
-    """H⁺g, by eigenvalues where n is small, else by conjugate gradients."""
+    """H⁺g, by eigenvalues where n is small, else by conjugate gradients, which see curvature where they ask for it."""
     n = theta.size
+
+    def product(along: Vector) -> Vector:
+        bent = ledger.product(theta, along)
+        curvature = float(along @ bent)
+        if curvature < -tolerance * np.linalg.norm(along) * np.linalg.norm(bent):
+            raise Finished(Status.BREAKDOWN, f"J has no least value: along a direction it bends by {curvature:.3g}")
+        return bent
+
+    def sloped(along: Vector) -> Vector:
+        bent = product(along)
+        if not float(along @ bent) > 0:  # a direction of the slope, by which conjugate gradients would divide
+            raise Finished(Status.BREAKDOWN, "J has no least value: a slope of it is bent by nothing")
+        return bent
+
     if n > _DENSE:
-        operator = LinearOperator((n, n), matvec=lambda along: ledger.product(theta, along), dtype=np.float64)
-        step, _ = cg(operator, slope, rtol=tolerance * 1e-4, maxiter=10 * n)
+        operator = LinearOperator((n, n), matvec=sloped, dtype=np.float64)
+        step, _ = cg(operator, slope, rtol=tolerance * 1e-3, maxiter=10 * n)
         return np.asarray(step)
-    hessian = np.stack([ledger.product(theta, column) for column in np.eye(n)])
+    hessian = np.stack([product(column) for column in np.eye(n)])
     values, vectors = np.linalg.eigh(0.5 * (hessian + hessian.T))
     flat = np.abs(values) <= tolerance * 1e-2 * np.abs(values).max(initial=0.0)
     if (values[~flat] < 0).any():

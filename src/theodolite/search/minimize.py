@@ -45,6 +45,7 @@ METHODS: Mapping[str, tuple[Callable[..., str], str]] = MappingProxyType(
 )
 """Name -> what asks, and the library that decides what to ask."""
 
+_REAL = ("sigma", "tolerance")
 _OURS = ("ledger", "space", "seed", "method", "objective")
 
 
@@ -86,7 +87,8 @@ def minimize(  # noqa: PLR0913  # an objective, a method, where to ask, and when
         budget: Forward passes: J costs one, J with its gradient four, a product with the Hessian six.
         bounds: Lower and upper bounds, each a number or of shape (n,). Those that ask everywhere, model J or breed need
             them; methods that know no bounds refuse them.
-        start: θ to begin at, shape (n,); by default that of the objective, or the middle of the bounds.
+        start: θ to begin at, shape (n,), for ``cma-es`` and SciPy's local methods; by default that of the objective, or
+            the middle of the bounds.
         seed: Of all randomness; the same call gives the same search.
         target: J at which to stop.
         path: A file for the answers, each written before it is used. The same call with a file that is there goes on
@@ -106,11 +108,11 @@ def minimize(  # noqa: PLR0913  # an objective, a method, where to ask, and when
         MissingPackageError: If the method's library is not installed: ``pip install 'theodolite[search]'``.
         RunError: If the file is of another search.
 
-    Cost: the budget, and what the library spends on what to ask: little but for ``bayesian`` (the cube of what was
-    asked), ``genetic`` and ``tpe`` (milliseconds a trial and about 10 µs a dimension) and ``cma-es`` (n² a point up to
-    200 dimensions, n beyond, where it learns variances alone).
+    Cost: the budget, and what the library spends on what to ask, which is much for ``bayesian`` (the cube of what was
+        asked before) and for ``cma-es`` (n² numbers up to 200 dimensions; n beyond, where it learns variances alone).
     Limits: a file answers for J; that J is the same as before is only seen by what is asked. Points are kept up to
-    64 MiB. θ is float64; an objective rounds it to its own type.
+    64 MiB. θ is float64; an objective rounds it to its own type. ``analytical`` sees negative curvature beyond 300
+    dimensions only along the directions that it asks for.
 
     Example:
         >>> found = minimize(lambda x: float(((x - 1) ** 2).sum()), "nelder-mead", start=[0.0, 0.0])
@@ -121,6 +123,8 @@ def minimize(  # noqa: PLR0913  # an objective, a method, where to ask, and when
     oracle, space = _place(objective, start, bounds)
     if isinstance(budget, bool) or not isinstance(budget, int | np.integer) or budget < 1:
         raise SettingError(f"budget must be a whole number of forward passes, 1 at least; got {budget!r}.")
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed < 2**32:
+        raise SettingError(f"seed must be a whole number from 0 to 2³² − 1; got {seed!r}.")
     if method == "analytical":
         if not isinstance(objective, Objective):
             raise SettingError("method 'analytical' must know the form of J; got a function. Make an Objective of it.")
@@ -153,8 +157,10 @@ def _method_of(method: str, settings: Mapping[str, Any]) -> tuple[Callable[..., 
     for name, value in settings.items():
         if name not in known:
             raise SettingError(f"{method} has the settings {', '.join(known) or 'none'}; got {name}=.")
-        if not isinstance(value, int | float | np.number) or not np.isfinite(value) or value < 0:
-            raise SettingError(f"{name} must be a finite number, not negative; got {value!r}.")
+        is_number = isinstance(value, int | float | np.number) and np.isfinite(value) and value >= 0
+        if not is_number or (name not in _REAL and value != int(value)):
+            kind = "finite number" if name in _REAL else "whole number"
+            raise SettingError(f"{name} must be a {kind}, not negative; got {value!r}.")
     return ask, library
 
 

@@ -27,7 +27,7 @@ class Space:
 
     @property
     def dimension(self) -> int:
-        """N."""
+        """Number of entries of θ."""
         return int(self.start.size)
 
     @property

@@ -13,12 +13,11 @@ from jaxtyping import Float
 from theodolite.errors import RunError
 
 _FORMAT = "theodolite search 1"
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS search (name TEXT PRIMARY KEY, value TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS answers (
-    number INTEGER PRIMARY KEY, question BLOB NOT NULL, seconds REAL NOT NULL, value BLOB NOT NULL, vector BLOB
-);
-"""
+_TABLES = (
+    "CREATE TABLE search (name TEXT PRIMARY KEY, value TEXT NOT NULL)",
+    "CREATE TABLE answers (number INTEGER PRIMARY KEY, question BLOB NOT NULL, seconds REAL NOT NULL, "
+    "value BLOB NOT NULL, vector BLOB)",
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,28 +55,40 @@ class Store:
         """
         self.path = Path(path)
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            self._base = sqlite3.connect(self.path, isolation_level=None)
-            self._base.execute("PRAGMA journal_mode=WAL")
-            self._base.execute("PRAGMA synchronous=NORMAL")
-            self._base.executescript(_SCHEMA)
-            known = dict(self._base.execute("SELECT name, value FROM search"))
-        except sqlite3.Error as error:
-            raise RunError(
-                f"{self.path} must be a file of a search, or not be there; {error}. Choose another path."
-            ) from error
+        self._base = sqlite3.connect(self.path, isolation_level=None, timeout=0.0)
         text = json.dumps(dict(about), sort_keys=True)
-        if not known:
-            self._base.execute("BEGIN")
-            self._base.execute("INSERT INTO search VALUES ('format', ?)", (_FORMAT,))
-            self._base.execute("INSERT INTO search VALUES ('about', ?)", (text,))
-            self._base.execute("COMMIT")
-        elif known.get("format") != _FORMAT or known.get("about") != text:
+        try:
+            self._open(text)
+        except sqlite3.Error as error:
             self.close()
-            differences = _differences(known.get("about", "{}"), about)
             raise RunError(
-                f"{self.path} must hold this search, and holds another: {differences}. Ask as before, or elsewhere."
+                f"{self.path} must be new, or the file of a search that nobody else has open; {error}. Choose another."
+            ) from error
+        stored = dict(self._base.execute("SELECT name, value FROM search"))["about"]
+        if stored != text:
+            self.close()
+            raise RunError(
+                f"{self.path} must hold this search, and holds another: {_differences(stored, text)}. Ask as "
+                "before, or choose another path."
             )
+
+    def _open(self, text: str) -> None:
+        """Take the file for this process alone; nothing is written to a file that is of something else."""
+        self._base.execute("PRAGMA locking_mode=EXCLUSIVE")
+        tables = {name for (name,) in self._base.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        if not tables:
+            self._base.execute("PRAGMA journal_mode=WAL")
+            for statement in ("BEGIN", *_TABLES):
+                self._base.execute(statement)
+            self._base.execute("INSERT INTO search VALUES ('format', ?), ('about', ?)", (_FORMAT, text))
+            self._base.execute("COMMIT")
+        elif not tables >= {"search", "answers"} or self._format() != _FORMAT:
+            raise sqlite3.DatabaseError("it is another database")
+        self._base.execute("PRAGMA synchronous=NORMAL")
+
+    def _format(self) -> str:
+        rows = self._base.execute("SELECT value FROM search WHERE name = 'format'").fetchall()
+        return str(rows[0][0]) if rows else ""
 
     def __enter__(self) -> Self:
         """The store."""
@@ -111,8 +122,8 @@ class Store:
         self._base.execute("INSERT INTO answers (question, seconds, value, vector) VALUES (?, ?, ?, ?)", row)
 
 
-def _differences(text: str, about: Mapping[str, Any]) -> str:
-    before, now = json.loads(text), json.loads(json.dumps(dict(about)))
+def _differences(stored: str, asked: str) -> str:
+    before, now = json.loads(stored), json.loads(asked)
     names = [name for name in sorted({*before, *now}) if before.get(name) != now.get(name)]
     told = [f"{name} was {before.get(name)!r} and is {now.get(name)!r}" for name in names]
     return ", ".join(told) or "its format is another"

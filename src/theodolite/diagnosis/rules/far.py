@@ -1,6 +1,7 @@
 """Is it what lies far off: no minimum to arrive at, or a better place that the local slope does not lead to?"""
 
 import math
+from dataclasses import replace
 
 from theodolite.diagnosis.evidence import Evidence
 from theodolite.diagnosis.rules.parts import NO_SURVEY, best_move, found, headroom, usable
@@ -119,8 +120,10 @@ def _jumps(evidence: Evidence, survey: Survey) -> list[tuple[Estimate, str]]:
     for cure in evidence.remedies:
         factor = float(cure.name.removeprefix("step × ")) if cure.name.startswith("step × ") else 0.0
         if factor > max(longest, 1.0) and cure.gain.is_finite:
-            told = f"steps {factor:g} times as long, far beyond what is stable, land where the loss is lower"
-            found_far.append((evidence.share(cure.gain), f"{told} by {number(cure.gain)}"))
+            told = f"steps {factor:g} times as long, far beyond what is stable, land where the loss has"
+            size = replace(cure.gain, value=abs(cure.gain.value))
+            sense = "fallen" if cure.gain.value > 0 else "risen"
+            found_far.append((evidence.share(cure.gain), f"{told} {sense} by {number(size)}"))
     return found_far
 
 

@@ -42,9 +42,9 @@ def judge_overfitting(evidence: Evidence) -> Finding:
     learnt = float(came.validation[0]) - (float(came.validation[-3:].mean()) - came.turn.value)
     trained = _trained_on(came)
     rise = Estimate(came.turn.value / learnt, came.turn.error / learnt) if learnt > 0 else Estimate(math.inf, math.nan)
+    before = f"{percent(rise.value)} of what it had fallen" if learnt > 0 else "and had not fallen before"
     says = (
-        f"the validation loss has risen by {number(came.turn)} since step {came.turned_at}, {percent(rise.value)} of "
-        "what it had fallen",
+        f"the validation loss has risen by {number(came.turn)} since step {came.turned_at}, {before}",
         f"the training loss has fallen by {trained:.3g} since then",
     )
     # What new data never gained was not learnt and lost: then the training data must have gained, or all is chaos.
