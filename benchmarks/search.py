@@ -7,34 +7,34 @@ them is stopped. Writes benchmarks/results/search.md; about ten minutes.
 """
 
 import argparse
+import multiprocessing
 import os
 import platform
+import resource
 import time
 import warnings
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import cma
 import numpy as np
 import torch
 from scipy import optimize
 
-from theodolite import minimize
-from theodolite.errors import TheodoliteError
+from theodolite import Objective, minimize
+from theodolite.errors import SettingError
 from theodolite.problems.test_functions import STANDARD
-from theodolite.search.ledger import Ledger
 
 RESULT = Path(__file__).parent / "results" / "search.md"
 SIZES = (2, 10, 100, 10_000, 1_000_000)
 BUDGET = 5000
+MEMORY = 8 * 2**30
+REFUSED, NO_MEMORY = 3, 4
 BOXED = ("grid", "random", "genetic", "differential-evolution", "bayesian", "tpe")
 METHODS = (*BOXED, "cma-es", "nelder-mead", "powell", "l-bfgs", "cg", "newton-cg", "analytical")
 FUNCTIONS = ("sphere", "rosenbrock", "rastrigin")
-
-
-class TooLongError(Exception):
-    """The seconds are over."""
 
 
 def start_of(name: str, n: int) -> torch.Tensor:
@@ -43,34 +43,45 @@ def start_of(name: str, n: int) -> torch.Tensor:
     return torch.from_numpy(np.random.default_rng(n).uniform(low, high, n))
 
 
+def watched(name: str, n: int, method: str, best: Any) -> None:
+    """One search in a process of its own; the least J that it met is where others can read it."""
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    one = STANDARD[name]
+
+    def function(theta: torch.Tensor) -> torch.Tensor:
+        value = one.function(theta)
+        best.value = min(best.value, float(value.detach()))
+        return value
+
+    bounds = one.bounds if method in {*BOXED, "cma-es"} else None
+    try:
+        minimize(Objective.from_function(function, start_of(name, n)), method, BUDGET, bounds=bounds)
+    except SettingError:
+        os._exit(REFUSED)
+    except (MemoryError, RuntimeError):
+        os._exit(NO_MEMORY)
+    os._exit(0)
+
+
 def reached(name: str, n: int, method: str, seconds: float) -> str:
     """Best J over J at the start, or why there is none."""
-    objective, one = STANDARD[name].objective(start_of(name, n)), STANDARD[name]
-    began, ask, best = time.perf_counter(), Ledger._ask, [objective.value()]
-    first, note = best[0], Ledger._note
-
-    def hurried(self, *arguments):
-        if time.perf_counter() - began > seconds:
-            raise TooLongError
-        return ask(self, *arguments)
-
-    def noted(self, point, answer):
-        best[0] = min(best[0], answer.value) if np.isfinite(answer.value) else best[0]
-        note(self, point, answer)
-
-    Ledger._ask, Ledger._note = hurried, noted
-    try:
-        minimize(objective, method, BUDGET, bounds=one.bounds if method in (*BOXED, "cma-es") else None)
-        mark = ""
-    except TooLongError:
-        mark = " *"
-    except TheodoliteError as error:
-        return "refused" if method in {"grid", "analytical"} else f"error: {error}"[:40]
-    except MemoryError:
+    first = STANDARD[name].objective(start_of(name, n)).value()
+    context = multiprocessing.get_context("fork")
+    best = context.Value("d", np.inf, lock=False)
+    process = context.Process(target=watched, args=(name, n, method, best))
+    process.start()
+    process.join(seconds)
+    is_late = process.is_alive()
+    if is_late:
+        process.kill()
+        process.join()
+    if process.exitcode == REFUSED:
+        return "refused"
+    if process.exitcode == NO_MEMORY or (process.exitcode != 0 and not is_late):
         return "memory"
-    finally:
-        Ledger._ask, Ledger._note = ask, note
-    return f"{best[0] / first:.0e}{mark}"
+    if not np.isfinite(best.value):
+        return "nothing *"
+    return f"{best.value / first:.0e}{' *' if is_late else ''}"
 
 
 def overhead() -> list[str]:
@@ -112,8 +123,9 @@ def main() -> None:
         f"{os.getloadavg()[0]:.1f}; Python {platform.python_version()}, torch {torch.__version__}, {packages}.",
         "",
         f"Best J over J at the start, after {BUDGET} forward passes (J one, with its gradient four, a product with the "
-        f"Hessian six) or {seconds:g} s, whichever came first; * marks the seconds. One seed. *Refused*: a grid has "
-        "too many points, or J has no closed form. The start is drawn from the box.",
+        f"Hessian six) or {seconds:g} s, whichever came first; * marks the seconds, *nothing* that "
+        "no J was asked within them, *memory* that 8 GiB were not enough. One seed. *Refused*: a grid would have too "
+        "many points, or J has no closed form. The start is drawn from the box.",
     ]
     for name in FUNCTIONS:
         lines += ["", f"## {name}", "", "| method | " + " | ".join(f"n = {n:,}" for n in SIZES) + " |"]

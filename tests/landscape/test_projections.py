@@ -202,7 +202,7 @@ def test_a_trajectory_on_the_line_has_no_way_across():
     bowl = Objective.from_function(lambda t: (t**2).sum(), torch.zeros(3).double())
     found = project(Trajectory.from_points(points), points[0], points[-1], objective=bowl, offsets=5)
     assert found.surface.size == 0
-    assert found.notes == ("every point lies on the line: there is no way across",)
+    assert found.notes == ("Every point lies on the line: there is no way across.",)
     assert found.residuals.max() < 1e-15
     assert found.share_on_line == pytest.approx(1.0)
 

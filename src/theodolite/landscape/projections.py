@@ -248,14 +248,14 @@ def _across(
     """Measure J on the lines across."""
     sided = np.array([place for place in places.tolist() if feet.has_side(place)], np.int64)
     if not sided.size:
-        return replace(found, notes=("every point lies on the line: there is no way across",))
+        return replace(found, notes=("Every point lies on the line: there is no way across.",))
     notes = []
     rows, method = [], ""
     for place in places.tolist():
         nearest = int(sided[np.argmin(np.abs(sided - place))])
         if nearest != place:
             step = found.steps[place]
-            notes.append(f"the point of step {step} lies on the line; its row looks to the side of the nearest row")
+            notes.append(f"The point of step {step} lies on the line; its row looks to the side of the nearest row.")
         ways = (torch.from_numpy(feet.side(nearest)),)
         row = evaluate(objective, torch.from_numpy(feet.foot(place)), ways, offsets[:, None])
         rows.append(row.losses)
