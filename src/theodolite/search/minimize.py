@@ -109,7 +109,7 @@ def minimize(  # noqa: PLR0913  # an objective, a method, where to ask, and when
         RunError: If the file is of another search.
 
     Cost: the budget, and what the library spends on what to ask, which is much for ``bayesian`` (the cube of what was
-        asked before) and for ``cma-es`` (n² numbers up to 200 dimensions; n beyond, where it learns variances alone).
+    asked before) and for ``cma-es`` (n² numbers up to 200 dimensions; n beyond, where it learns variances alone).
     Limits: a file answers for J; that J is the same as before is only seen by what is asked. Points are kept up to
     64 MiB. θ is float64; an objective rounds it to its own type. ``analytical`` sees negative curvature beyond 300
     dimensions only along the directions that it asks for.
