@@ -545,3 +545,21 @@ def test_time_is_told_across_an_interruption(tmp_path: Path) -> None:
     second = minimize(slow, "random", 30, bounds=box, path=tmp_path / "s.db")
     assert np.array_equal(first.seconds, second.seconds[:20])
     assert (np.diff(second.seconds) >= 0).all()
+
+
+def test_searches_are_drawn_side_by_side() -> None:
+    """Each by its name, with what it found; five are too many to be told apart."""
+    from theodolite.plots import marks_searches
+
+    found = {method: minimize(standard("sphere", 3), method, 60) for method in ("l-bfgs", "powell")}
+    chart = marks_searches(found)
+    for name, one in found.items():
+        (curve,) = chart.of(name)
+        assert np.array_equal(curve.x, one.costs)
+        assert np.array_equal(curve.y, one.best)
+        assert f"{name} found" in chart.takeaway
+    assert marks_searches(found, against="seconds").x.unit == "s"
+    with pytest.raises(SettingError, match="1 to 4"):
+        marks_searches({str(place): found["powell"] for place in range(5)})
+    with pytest.raises(SettingError, match="against must be"):
+        marks_searches(found, against="steps")

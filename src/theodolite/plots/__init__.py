@@ -10,6 +10,7 @@ from theodolite.plots.marks import Absent, Chart, Scene
 from theodolite.plots.obstacles import charts_obstacle
 from theodolite.plots.pictures import Interactive, describe, figure, save_figure
 from theodolite.plots.planes import marks_plane
+from theodolite.plots.searches import marks_searches
 from theodolite.plots.space import plot_scene
 from theodolite.plots.spectra import marks_density
 from theodolite.plots.surfaces import scene_plane, scene_projection
@@ -38,6 +39,7 @@ __all__ = [
     "marks_line",
     "marks_plane",
     "marks_projection",
+    "marks_searches",
     "marks_shares",
     "marks_winding",
     "plot_chart",
