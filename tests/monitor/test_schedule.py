@@ -7,17 +7,21 @@ from theodolite.monitor.measurements import SHARES
 from theodolite.monitor.schedule import Schedule, is_landmark
 
 
-def lived(schedule, costs, *, steps, step_seconds=1e-3, books=5e-6, seed=0, watch=None):
-    """Run a training of so many steps under a fake clock; counts of measurements by name."""
+def lived(schedule, costs, *, steps, step_seconds=1e-3, books=5e-6, seed=0, watch=None, scatter=(0.7, 1.5)):
+    """Run a training of so many steps under a fake clock; counts of measurements by name.
+
+    What is due at one step is paid in the order of the names: the order of a set would change from process to process,
+    and with it which measurement meets which draw of its cost.
+    """
     source = np.random.default_rng(seed)
     made = dict.fromkeys(costs, 0)
     for step in range(1, steps + 1):
         schedule.earn(step_seconds * source.uniform(0.8, 1.2))
         schedule.charge(books)
         due = set() if schedule.is_idle(step) else {*schedule.affordable(), *schedule.landmarks(step)}
-        for name in due & set(costs):
+        for name in sorted(due & set(costs)):
             made[name] += 1
-            schedule.pay(name, costs[name] * source.uniform(0.7, 1.5))
+            schedule.pay(name, costs[name] * source.uniform(*scatter))
         if watch is not None:
             watch(step)
     return made
@@ -71,16 +75,16 @@ class Greedy(Schedule):
 
 @pytest.mark.parametrize("kind", [Schedule, Greedy])
 @pytest.mark.parametrize("case", PRICES)
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", range(6))
 def test_what_is_spent_after_200_steps_stays_within_a_fifth_of_the_budget(case, seed, kind):
     step_seconds, in_steps = PRICES[case]
     guesses = {name: (SHARES[name][0], float(price)) for name, price in in_steps.items()}
     schedule, seen = kind(0.05, guesses), []
     costs = {name: price * step_seconds for name, price in in_steps.items()}
     watch = lambda step: seen.append((schedule.training, schedule.measuring)) if step >= 200 else None  # noqa: E731
-    lived(schedule, costs, steps=5_000, step_seconds=step_seconds, seed=seed, watch=watch)
+    lived(schedule, costs, steps=5_000, step_seconds=step_seconds, seed=seed, watch=watch, scatter=(0.8, 1.25))
     training, measuring = np.array(seen).T
-    # Sixty steps' worth earned since: one dear measurement may well cost half more than the last.
+    # Sixty steps' worth earned since: one dear measurement may well cost a quarter more than the last.
     later = training > training[0] + 60 * step_seconds / 0.05
     shares = (measuring - measuring[0])[later] / (training - training[0])[later]
     if kind is Schedule:

@@ -80,8 +80,9 @@ class Schedule:
     once, to those first that have had the least for their share, as long as less than 95 % of it is spent.
 
     Laws: with a finite budget nothing is due before training time has been earned; once 200 steps have passed, all that
-    is spent stays within 20 % of the allowance, if there is something to spend it on and no price rises a lot. What the
-    first steps cost beyond it (landmarks, first calls) is paid back with a tenth of the income.
+    is spent stays within 20 % of the allowance, if there is something to spend it on and the costs of one measurement
+    scatter by less than a quarter (where they double by chance, one may take it to 22 %). What the first steps cost
+    beyond it (landmarks, first calls) is paid back with a tenth of the income.
     """
 
     def __init__(self, budget: float | None, shares: Mapping[str, tuple[float, float]]) -> None:
