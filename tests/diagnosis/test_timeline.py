@@ -1,12 +1,13 @@
 """What limited progress when: windows that double with the age, judged by what was recorded in them."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from theodolite.diagnosis.timeline import timeline
-from theodolite.records import Run, RunWriter, Trail
+from theodolite.records import Estimate, Passage, Passages, Rescaled, Run, RunWriter, Trail
 
 STEPS = np.arange(1, 1025)
 
@@ -79,3 +80,42 @@ def test_a_short_run_has_no_windows(tmp_path):
     with RunWriter(tmp_path / "run") as writer:
         writer.scalars(3, {"loss": 1.0})
     assert timeline(Run(tmp_path / "run"), "none") == ()
+
+
+def passage(step, *, noise=0.0, curvature=0.0, uphill=0.0, rescaled=None, promise=1.0):
+    slope = Estimate(promise - noise, 0.0)
+    plain = Rescaled((1.0, 10.0, 100.0), (Estimate(promise - noise - curvature, 0.0),) * 3, slope)
+    parts = [Estimate(value, 0.0) for value in (promise, noise, curvature, 0.0)]
+    return Passage(step, *parts, own_uphill=uphill, rescaled=rescaled or plain)
+
+
+def test_steps_taken_again_decide_where_the_loss_stalled(tmp_path):
+    longer = Rescaled((1.0, 10.0, 100.0), (Estimate(1e-3, 0.0), Estimate(1e-2, 0.0), Estimate(0.1, 0.0)))
+    longer = replace(longer, slope=Estimate(1e-3, 0.0))
+    again = Passages(
+        (
+            passage(20, noise=0.9),
+            passage(40, curvature=0.8),
+            passage(80, uphill=0.75),
+            passage(160, promise=1e-3, rescaled=longer),
+            passage(320, promise=1e-5),
+        )
+    )
+    with RunWriter(tmp_path / "looked", metadata={"floor": 0.0}) as writer:
+        for step in STEPS:
+            writer.scalars(int(step), {"loss": 1.0})
+        writer.result(again, 1024)
+    found = timeline(Run(tmp_path / "looked"), "plateau")
+    expected = ["gradient_noise", "step_too_large", "step_too_large", "step_too_small", "undetermined", "plateau"]
+    assert [window.obstacle for window in found] == expected
+    assert "from step 160" in found[3].why
+    assert "× 100" in found[3].why
+    assert "the slope is small" in found[4].why
+
+
+def test_noise_is_not_blamed_where_the_slope_is_small(recorded):
+    small = np.full(1024, 1e-5)
+    run = recorded(np.ones(1024), promise=small, noise=0.9 * small, curvature=0 * small, higher_order=0 * small)
+    found = timeline(run, "plateau")
+    assert {window.obstacle for window in found[:-1]} == {"undetermined"}
+    assert "the slope is small" in found[0].why

@@ -9,12 +9,13 @@ from jaxtyping import Float
 
 from theodolite.diagnosis.divergence import SPIKE
 from theodolite.diagnosis.evidence import spike
-from theodolite.diagnosis.rules.thresholds import NOISY, OVERSHOOT, TURNED, USEFUL_FALL
+from theodolite.diagnosis.rules.thresholds import FIFTH, LONGER, MANY_TIMES, NOISY, OVERSHOOT, TURNED, USEFUL_FALL
 from theodolite.diagnosis.words import percent
-from theodolite.records import MISSING, UNDETERMINED, Estimate, Run, Series, Trail, Window
+from theodolite.records import MISSING, UNDETERMINED, Estimate, Passage, Passages, Run, Series, Trail, Window
+from theodolite.records.timeline import window_edges
 
-_MOST = 6
-"""Windows, the last of which is the second half of the run; what came before the first is left out."""
+_OFTEN_UPHILL = 0.5
+"""Of four steps two that raise the loss of their own batch are no accident."""
 
 _FEWEST = 3
 """Budgets in a window, for a mean to say something."""
@@ -28,6 +29,7 @@ class _Record:
     norms: Series
     budget: dict[str, Series]
     trail: Trail | None
+    again: Passages
     floor: float
 
 
@@ -49,14 +51,13 @@ def timeline(run: Run, last: str) -> tuple[Window, ...]:
     Raises:
         RunError: If the run cannot be read.
     """
-    steps = run.num_steps
-    if steps < 2**4:
+    edges = window_edges(run.num_steps)
+    if not edges:
         return ()
     budget = {name: run.series(name) for name in ("promise", "noise", "curvature", "higher_order")}
     floor = float(run.metadata.get("floor") or 0.0)
-    record = _Record(run.series("loss"), run.series("grad_norm"), budget, run.result("Trail"), floor)
-    count = min(_MOST, int(math.log2(steps)) - 2)
-    edges = [round(steps / 2**k) for k in range(count, -1, -1)]
+    again = run.result("Passages") or Passages()
+    record = _Record(run.series("loss"), run.series("grad_norm"), budget, run.result("Trail"), again, floor)
     windows = [_judged(record, first, end) for first, end in pairwise(edges)]
     final = windows[-1]
     why = final.why if final.obstacle == last else "by the survey of where it arrived"
@@ -77,18 +78,55 @@ def _judged(record: _Record, first: int, last: int) -> Window:
     highest = spike(_within(record.norms, first, last))
     if highest > SPIKE:
         return Window(first, last, "cliff", fallen, f"a gradient was {highest:.3g} times those around it")
-    obstacle, why = _lost_to(record, first, last)
+    obstacle, why = _lost_to(record, first, last, fallen)
     return Window(first, last, obstacle, fallen, why)
 
 
-def _lost_to(record: _Record, first: int, last: int) -> tuple[str, str]:
-    """What took the promise of the steps of a window, if it is known."""
-    parts = {name: _within(series, first, last) for name, series in record.budget.items()}
-    promise = float(parts["promise"].sum())
-    if min(part.size for part in parts.values()) < _FEWEST or not promise > 0:
-        return UNDETERMINED, "too few progress budgets: raise the budget of the monitor"
-    noise = float(parts["noise"].sum()) / promise
-    bent = float(parts["curvature"].sum() + parts["higher_order"].sum()) / promise
+def _lost_to(record: _Record, first: int, last: int, fallen: Estimate) -> tuple[str, str]:
+    """What took the promise of the steps of a window, if it is known: from steps taken again in it, else recorded ones.
+
+    Returns:
+        The obstacle, and the numbers that decided.
+    """
+    excess, passage = _excess(record, first, last), record.again.within(first, last)
+    if passage is not None and passage.promise.value > 0:
+        obstacle, why = _lost_in(passage, excess / (last - first))
+        why = f"{why}, in steps taken again from step {passage.step}"
+    else:
+        parts = {name: _within(series, first, last) for name, series in record.budget.items()}
+        promise = float(parts["promise"].sum())
+        if min(part.size for part in parts.values()) < _FEWEST or not promise > 0:
+            obstacle, why = UNDETERMINED, "too few progress budgets: raise the budget of the monitor"
+        else:
+            noise, bent = parts["noise"].sum(), parts["curvature"].sum() + parts["higher_order"].sum()
+            each = promise / parts["promise"].size * (last - first) / excess
+            obstacle, why = _taken(float(noise) / promise, float(bent) / promise, each)
+    return obstacle, "; ".join(filter(None, (_gone(fallen), why)))
+
+
+def _gone(fallen: Estimate) -> str:
+    """How much of the excess went, in words."""
+    if not fallen.is_finite:
+        return ""
+    how = "went" if fallen.value >= 0 else "came back"
+    return f"{percent(abs(fallen.value))} of the excess loss {how}"
+
+
+def _taken(noise: float, bent: float, promised: float) -> tuple[str, str]:
+    """Noise or curvature, by the shares of the promise that they took.
+
+    Args:
+        noise: The share that noise took.
+        bent: The share that curvature and higher orders took.
+        promised: What all steps of the window promised, as a share of the excess; NaN if it is not known.
+
+    Returns:
+        The obstacle, and the number that decided. Where the slope that noise left would have taken little of the excess
+        even if nothing else had been lost, it is the slope that is small: neither is named.
+    """
+    slope = (1 - noise) * promised
+    if slope < USEFUL_FALL / 2:
+        return UNDETERMINED, f"the slope is small: without any loss it would have taken {percent(max(slope, 0.0))}"
     if noise > max(NOISY, bent):
         return "gradient_noise", f"noise took {percent(noise)} of what steps promised"
     if bent > OVERSHOOT:
@@ -96,20 +134,52 @@ def _lost_to(record: _Record, first: int, last: int) -> tuple[str, str]:
     return UNDETERMINED, "neither noise nor curvature took most of what steps promised"
 
 
+def _lost_in(passage: Passage, excess: float) -> tuple[str, str]:
+    """What kept steps that were taken again from gaining more, beside the excess loss for each step of the window."""
+    pairs = zip(passage.rescaled.factors, passage.rescaled.gains, strict=True)
+    slope, plain = max(0.0, passage.rescaled.slope.value), passage.rescaled.at(1.0).value
+    longer = [
+        (factor, gain.value)
+        for factor, gain in pairs
+        if factor >= LONGER and gain.is_above(0.0) and gain.value <= 2 * factor * slope + gain.error
+    ]
+    factor, best = max(longer, key=lambda pair: pair[1], default=(1.0, 0.0))
+    if best > MANY_TIMES * max(plain, 0.0) and best > FIFTH * excess:
+        return "step_too_small", f"steps × {factor:g} gain {best:.3g} each, as they are {plain:.3g}"
+    if passage.own_uphill >= _OFTEN_UPHILL:
+        return "step_too_large", f"{percent(passage.own_uphill)} of the steps raised the loss of their own batch"
+    promise = passage.promise.value
+    bent = (passage.curvature.value + passage.higher_order.value) / promise
+    return _taken(passage.noise.value / promise, bent, promise / excess)
+
+
+def _excess(record: _Record, first: int, last: int) -> float:
+    """The excess loss at the beginning of a window; NaN if nothing was recorded there."""
+    ends = _ends(record, first, last)
+    return ends[0].value - record.floor if ends is not None else math.nan
+
+
 def _fallen(record: _Record, first: int, last: int) -> Estimate:
     """Share of the excess that went in a window, by J at the points of the trail, else by recorded losses."""
-    came = record.trail
-    ends = _on_trail(came, first, last) if came is not None else None
+    ends = _ends(record, first, last)
     if ends is None:
-        parts = np.array_split(_within(record.losses, first, last), 4)
-        if min(part.size for part in parts) < _FEWEST:
-            return MISSING
-        ends = Estimate.mean_of(parts[0]), Estimate.mean_of(parts[-1])
+        return MISSING
     before, after = ends
     excess = before.value - record.floor
     if not excess > 0:
         return MISSING
     return Estimate((before.value - after.value) / excess, math.hypot(before.error, after.error) / excess)
+
+
+def _ends(record: _Record, first: int, last: int) -> tuple[Estimate, Estimate] | None:
+    """J at both ends of a window; None if too little was recorded."""
+    ends = _on_trail(record.trail, first, last) if record.trail is not None else None
+    if ends is not None:
+        return ends
+    parts = np.array_split(_within(record.losses, first, last), 4)
+    if min(part.size for part in parts) < _FEWEST:
+        return None
+    return Estimate.mean_of(parts[0]), Estimate.mean_of(parts[-1])
 
 
 def _on_trail(came: Trail, first: int, last: int) -> tuple[Estimate, Estimate] | None:

@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from theodolite.landscape import line
+from theodolite.monitor.following import passages
 from theodolite.monitor.further import far_off
 from theodolite.monitor.ground import Clock, Ground, split_sample
 from theodolite.monitor.habits import Habits
@@ -31,6 +32,9 @@ _SURVEY_SHARE, _REMEDY_SHARE = 0.4, 0.45
 _FEWEST_POINTS, _MOST_POINTS = 9, 33
 _WAY_SHARE, _FEWEST_PLACES = 0.2, 5
 """Of the time of the survey, what the points of the way may take, and how many there are at least."""
+
+_AGAIN_SHARE = 0.2
+"""Of the time of the survey, what steps taken again at points of the past may take."""
 
 _FEWEST_BATCHES = 8
 """Four batches propose and four judge: fewer would leave no error to speak of."""
@@ -73,8 +77,8 @@ def deep_look(observer: Observer, run: Run, seconds: float) -> Looked:
         seconds: About how long all may take. The sample, and the number of products and steps, are cut to fit.
 
     Returns:
-        A ``Trail``, ``Trials``, a ``Line`` and a ``Survey``; a part that fails is left out and told in the survey's
-        notes.
+        A ``Trail``, ``Trials``, a ``Line``, ``Passages`` and a ``Survey``; a part that fails is left out and told in
+        the survey's notes.
     """
     deadline = time.perf_counter() + seconds
     clock = Clock(deadline - (1 - _SURVEY_SHARE) * seconds)
@@ -85,6 +89,7 @@ def deep_look(observer: Observer, run: Run, seconds: float) -> Looked:
     with clock.part("the survey"):
         looked.ground = _ground(observer, clock, _SURVEY_SHARE * seconds, Habits.of(run))
         _look(observer, looked.ground, looked, run.series("grad_norm").values, deadline=deadline)
+        _look_back(looked, run, deadline)
     looked.survey = replace(looked.survey, notes=tuple(clock.notes))
     looked.records.append(looked.survey)
     return looked
@@ -122,6 +127,17 @@ def _look(observer: Observer, ground: Ground, looked: Looked, norms: np.ndarray,
     if ground.start is not None and ground.step > 0 and time.perf_counter() < deadline:
         with clock.part("the line from start to end"):
             looked.records.append(_path(ground, ground.start, deadline))
+
+
+def _look_back(looked: Looked, run: Run, deadline: float) -> None:
+    """Take steps again at points that the run came through, with a part of the survey's time, if it is left."""
+    ground = looked.ground
+    assert ground is not None
+    most = min(deadline, time.perf_counter() + _AGAIN_SHARE * ground.seconds)
+    clock = Clock(most, ground.clock.notes)
+    with ground.clock.part("steps taken again"):
+        again = passages(replace(ground, clock=clock), run.series("learning_rate"))
+        looked.records += [again] if again.points else []
 
 
 def _path(ground: Ground, start: Tensor, deadline: float) -> Any:

@@ -23,17 +23,15 @@ from theodolite.linalg import (
     preconditioned,
     saddle_free_step,
 )
-from theodolite.monitor.branch import Branch
+from theodolite.monitor.following import Followed, follow
 from theodolite.monitor.ground import Clock, Ground
-from theodolite.monitor.tape import Repeat
-from theodolite.objective import Objective, count_examples
+from theodolite.objective import count_examples
 from theodolite.objective.data import Batch
 from theodolite.probes.noise import noise_scale
-from theodolite.probes.progress import progress
 from theodolite.probes.samples import weighted_mean
 from theodolite.probes.units import dead_units, layer_norms, saturated_units, silent_rectifiers
 from theodolite.probes.whatifs import best_along, clipped, gain, pooled, ratio, rescaled, unit
-from theodolite.records import Estimate, Progress, Status, Survey, WhatIf
+from theodolite.records import Estimate, Status, Survey, WhatIf
 
 _PLAIN_STEPS, _FEWEST_STEPS = 16, 3
 """Plain steps that are followed on a branch."""
@@ -229,33 +227,16 @@ def _units(ground: Ground, gradient: Tensor) -> dict[str, Any]:
     }
 
 
-@dataclass(frozen=True, eq=False)
-class _Followed:
-    """One plain step on the branch."""
-
-    theta: Tensor
-    delta: Tensor
-    budget: Progress
-    own_gain: float
-    judge: Objective
-    grad_norm: float
-
-    @property
-    def made(self) -> tuple[Objective, Tensor, Tensor]:
-        """Who judges it, from where it was taken, and the step."""
-        return self.judge, self.theta, self.delta
-
-
 def _plain_steps(ground: Ground) -> dict[str, Any]:
     """Follow plain steps on a branch, with the full progress budget of each."""
     branch, order = ground.branch(), ground.order(0)
-    followed: list[_Followed] = []
+    followed: list[Followed] = []
     wanted = ground.spend(_PLAIN_STEPS, _FEWEST_STEPS)
     for index in range(wanted):
         if ground.clock.is_over and len(followed) >= _FEWEST_STEPS:
             ground.clock.notes.append(f"plain steps: {index} of {wanted}, the time was used up")
             break
-        followed.append(_follow(ground, branch, next(order), index))
+        followed.append(follow(ground, branch, next(order), index))
     budgets = [one.budget for one in followed]
     names = ("promise", "noise", "curvature", "higher_order", "delivered")
     parts: dict[str, Any] = {name: pooled([getattr(b, name) for b in budgets]) for name in names}
@@ -273,17 +254,6 @@ def _plain_steps(ground: Ground) -> dict[str, Any]:
         "rescaled": rescaled([one.made for one in chosen], slope),
         "clipped": clipped([one.made for one in followed], [one.grad_norm for one in followed]),
     }
-
-
-def _follow(ground: Ground, branch: Branch, item: Repeat, seed: int) -> _Followed:
-    judge = ground.judge_of(item)
-    before = branch.params.point()
-    state = branch.step([item], seed)
-    after = branch.params.point()
-    own: Objective = ground.bench.repeat((Repeat(item.batch, state, item.precision),))
-    budget = progress(own, judge, before, after)
-    norm = branch.stride.read()[1] if branch.stride is not None else math.nan
-    return _Followed(before, after - before, budget, own.value(before) - own.value(after), judge, norm)
 
 
 def _cosine(one: Tensor, other: Tensor) -> float:

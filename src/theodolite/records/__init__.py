@@ -22,7 +22,7 @@ from theodolite.records.solutions import GradientConditioning, Inertia, Solution
 from theodolite.records.spectra import DiagonalEstimate, NormEstimate, SpectralDensity, TraceEstimate
 from theodolite.records.survey import Rescaled, Survey, WhatIf
 from theodolite.records.terrain import Known, Ray, Trail
-from theodolite.records.timeline import Window
+from theodolite.records.timeline import Passage, Passages, Window
 from theodolite.records.trajectories import Components, Curve, Projection, Winding
 from theodolite.records.writer import RunWriter
 
@@ -51,6 +51,8 @@ __all__ = [
     "Line",
     "NewtonPath",
     "NormEstimate",
+    "Passage",
+    "Passages",
     "Plane",
     "ProductCheck",
     "Progress",

@@ -41,7 +41,7 @@ from theodolite.records.solutions import GradientConditioning, Inertia, Solution
 from theodolite.records.spectra import DiagonalEstimate, NormEstimate, SpectralDensity, TraceEstimate
 from theodolite.records.survey import Rescaled, Survey, WhatIf
 from theodolite.records.terrain import Known, Ray, Trail
-from theodolite.records.timeline import Window
+from theodolite.records.timeline import Passage, Passages, Window
 from theodolite.records.trajectories import Components, Curve, Projection, Winding
 
 RECORDS: Mapping[type, tuple[int, int]] = MappingProxyType(
@@ -86,6 +86,8 @@ RECORDS: Mapping[type, tuple[int, int]] = MappingProxyType(
         TraceEstimate: (1, 0),
         Track: (1, 0),
         Trail: (1, 0),
+        Passage: (1, 0),
+        Passages: (1, 0),
         Trials: (1, 1),
         WhatIf: (1, 0),
         Winding: (1, 0),
