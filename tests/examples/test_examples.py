@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from theodolite.problems.digits import labelled_components
+
 FOLDER = Path(__file__).parents[2] / "examples"
 
 
@@ -52,6 +54,17 @@ def test_nor_has_that_of_a_net_with_a_memory(example, data_folder, monkeypatch):
     assert found["loss at the end"] < 2.2
 
 
+@pytest.mark.slow
+def test_nor_has_that_of_a_convolutional_net(example, data_folder, monkeypatch):
+    monkeypatch.setenv("THEODOLITE_DATA", str(data_folder))
+    found = example("straight_line_conv", steps=300, size=15)
+    assert len(found) == 3
+    for numbers in found.values():
+        assert numbers["barrier"] < 0.01
+        assert numbers["end"] < 0.95
+    assert abs(found["gain 0.25"]["start"] - np.log(10)) < 0.01  # a guess among ten
+
+
 def test_between_two_solutions_there_is_one_wall(example):
     found = example("barrier", steps=300, size=71)
     assert found["peaks between solutions"] == 1
@@ -89,6 +102,16 @@ def test_a_training_leaves_the_line_and_comes_back(example):
     assert 0.1 < found["greatest distance, in lengths"] < 0.5  # a random walk: one half
     assert found["least share along the line, second half"] > 0.6
     assert found["path beside the interpolated surface"] < 0.05
+
+
+def test_a_deep_linear_net_goes_from_a_saddle_into_a_basin(example):
+    found = example("deep_linear_3d", steps=1000, width=32, size=11)
+    assert found["least eigenvalue at the start"] < -0.1 * found["greatest eigenvalue at the start"]
+    assert found["least eigenvalue at the end"] > -1e-3 * found["greatest eigenvalue at the end"]
+    assert 0.2 < found["greatest distance, in lengths"] < 0.5
+    x, y = labelled_components().training
+    misfit = x.double().numpy() @ np.linalg.lstsq(x.double().numpy(), y.double().numpy())[0] - y.double().numpy()
+    assert abs(found["loss at the end"] - 0.5 * (misfit**2).sum(1).mean()) < 1e-3  # as good as any linear map
 
 
 def test_a_random_plane_shows_nothing(example):
