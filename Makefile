@@ -9,7 +9,7 @@ ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 WORKERS ?= 2
 PYTEST := $(ONE_THREAD) $(BIN)/python -m pytest -n $(WORKERS)
 
-.PHONY: help setup demo test test-all lint fix bench bench-peers docs clean
+.PHONY: help setup demo test test-all lint fix bench bench-peers docs gallery clean
 
 help:
 	@echo "make setup        the environment in $(VENV), from constraints.txt"
@@ -19,6 +19,7 @@ help:
 	@echo "make lint         ruff, format, types"
 	@echo "make fix          what ruff can put in order by itself"
 	@echo "make docs         the documents as HTML, in docs/_build/html"
+	@echo "make gallery      the pictures of docs/gallery.md, from examples/; two of them need THEODOLITE_DATA"
 	@echo "make bench        the benchmarks of the package alone"
 	@echo "make bench-peers  ours beside other packages, in .venv-peers; about 35 minutes"
 	@echo "make clean        away with everything that was built, the environment included"
@@ -69,6 +70,9 @@ bench-peers:
 	$(ONE_THREAD) $(PEERS)/bin/python benchmarks/landscape.py
 	$(ONE_THREAD) $(PEERS)/bin/python benchmarks/optim.py
 	$(ONE_THREAD) $(PEERS)/bin/python benchmarks/diagnosis.py
+
+gallery: setup
+	$(ONE_THREAD) $(BIN)/python docs/gallery.py
 
 docs: setup
 	$(BIN)/python -m sphinx --fail-on-warning --keep-going -q -b html docs docs/_build/html

@@ -45,7 +45,8 @@ def main(picture: str = "filter_normalisation.png", steps: int = 300, size: int 
             way = way if normalize else 3 * way / way.norm()
             around = (point - way, point + way)
             lines[f"{kind}, {name}"] = line(objective, *around, points=size, extend=0, labels=("−1", "+1"))
-    save_figure(figure_multiples({name: marks_line(one, scale="linear") for name, one in lines.items()}), picture)
+    pictures = {name: marks_line(one, scale="linear") for name, one in lines.items()}
+    save_figure(figure_multiples(pictures, columns=2), picture)
 
     found = {
         "loss of the two nets apart": abs(objective.value(theta) - objective.value(rescaled(objective, theta))),
