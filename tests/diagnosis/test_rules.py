@@ -272,3 +272,25 @@ def test_a_trap_may_bend_down_where_that_leads_nowhere(evidence: Any) -> None:
     assert judge(evidence(**bent, remedies=(fresh, in_vain))).obstacle == "local_minimum"
     for tried in ((fresh,), (in_vain,), (fresh, remedy(ALONG, 0.1))):
         assert judge(evidence(**bent, remedies=tried)).findings["local_minimum"].verdict is Verdict.ABSENT
+
+
+def test_longer_steps_must_gain_many_times_on_a_branch_too(evidence: Any) -> None:
+    """A steady convex fall with three times the gain at ten times the step is a matter of tuning."""
+    unsure = {"rescaled": gains(1e-4, 3e-4, 1e-3, 0.0, 0.0), "what_ifs": moves(0.2, 0.001)}
+    slightly = evidence(**unsure, remedies=(remedy("step × 10", 0.06, fallen=0.03),))
+    assert judge(slightly).findings["step_too_small"].verdict is not Verdict.PRESENT
+    many = evidence(**unsure, remedies=(remedy("step × 10", 0.06, fallen=0.003),))
+    assert many.remedies[0].gain.value == slightly.remedies[0].gain.value
+    assert judge(many).findings["step_too_small"].verdict is Verdict.PRESENT
+
+
+def test_gradients_that_are_kept_spoil_a_run_that_does_not_fall(evidence: Any) -> None:
+    """Neglect is named as steps far too long, unless the loss falls all the same."""
+    stalled = replace(evidence(), keeps_gradients=True, notes=("gradients are not zeroed",))
+    stalled = replace(stalled, history=replace(stalled.history, fallen=estimate(0.01, 0.001)))
+    judged = judge(stalled)
+    assert judged.obstacle == "step_too_large"
+    assert "not zeroed" in judged.findings["step_too_large"].evidence[0]
+    assert judged.notes[0] == "gradients are not zeroed"
+    falls = replace(stalled, history=replace(stalled.history, fallen=estimate(0.5, 0.01)))
+    assert judge(falls).obstacle != "step_too_large"

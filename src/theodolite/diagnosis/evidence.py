@@ -73,6 +73,8 @@ class Evidence:
         floor: The least value that the loss can have, as far as known.
         trail: Points that the run came through; None if none were kept.
         is_validated: Whether the run has validation data.
+        notes: What was noted while the run went on.
+        keeps_gradients: Whether the loop does not zero its gradients.
     """
 
     history: History
@@ -81,6 +83,8 @@ class Evidence:
     floor: float = 0.0
     trail: Trail | None = None
     is_validated: bool = False
+    notes: tuple[str, ...] = ()
+    keeps_gradients: bool = False
 
     @property
     def remedies(self) -> tuple[Remedy, ...]:
@@ -242,7 +246,17 @@ def gather(run: Run) -> Evidence:
     norms = run.series("grad_norm")
     past = replace(past, spike=spike(norms.values[norms.steps > run.num_steps // 2]))
     is_validated = bool(run.metadata.get("validated"))
-    return Evidence(past, run.result("Survey"), trials, floor, came, is_validated)
+    noted = [event.detail for event in run.events("note")]
+    return Evidence(
+        past,
+        run.result("Survey"),
+        trials,
+        floor,
+        came,
+        is_validated,
+        notes=tuple(str(detail["text"]) for detail in noted if "text" in detail),
+        keeps_gradients=any(detail.get("gradients_kept") is True for detail in noted),
+    )
 
 
 def _start(path: Line | None, came: Trail | None) -> Estimate:

@@ -19,6 +19,8 @@ _BEFORE_NONE = ("overfitting", "no_minimum")
 _TIES = ("step_too_large", "dead_units", "saddle_point", "gradient_noise", "step_too_small", "plateau", "local_minimum")
 """Where effects are equal or unknown, the more specific obstacle goes first."""
 
+_NO_SURVEY = "no survey was made: judged from the series alone"
+
 
 def diagnose(run: Run | str | Path) -> Diagnosis:
     """Which obstacle slows a recorded training, from its record alone.
@@ -67,7 +69,7 @@ def judge(evidence: Evidence, *, run: str = "") -> Diagnosis:
         secondary=others,
         calibrated=bool(CONFIDENCE),
         run=run,
-        notes=survey.notes if survey is not None else ("no survey was made: judged from the series alone",),
+        notes=(*evidence.notes, *(survey.notes if survey is not None else (_NO_SURVEY,))),
     )
 
 

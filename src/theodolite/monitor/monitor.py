@@ -6,6 +6,7 @@ import time
 import weakref
 from collections.abc import Iterable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -22,6 +23,7 @@ from theodolite.monitor.loop import Watched
 from theodolite.monitor.observer import Observer
 from theodolite.monitor.recorder import Recorder
 from theodolite.monitor.tape import measuring
+from theodolite.monitor.zeroing import KEPT, Zeroing
 from theodolite.objective import trainable
 from theodolite.objective.data import Batch, batches_of
 from theodolite.objective.sources import LossFunction, unwrapped
@@ -111,6 +113,9 @@ class Monitor:
             validation=validation,
             floor=floor,
         )
+        told = {"text": KEPT, "gradients_kept": True}
+        kept = partial(self._observer.tell, "note", told)
+        self._zeroing = Zeroing(optimizer, params, kept=kept, charge=self._observer.schedule.charge)
         self._recorder.event("start", 0, {})
         self._ending = weakref.finalize(self._observer, _end, self._recorder, keeping)
         self._is_open = True
@@ -190,6 +195,7 @@ class Monitor:
         if not self._is_open:
             return
         self._is_open = False
+        self._zeroing.stop()
         self._observer.finish()
         self._recorder.event("stop", self._observer.step, {})
         self._ending()

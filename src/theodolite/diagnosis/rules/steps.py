@@ -196,7 +196,9 @@ def _is_shown(evidence: Evidence, survey: Survey) -> bool:
         # Steps that are lost to rounding promise nothing that longer ones could be held against.
         promised = math.inf if is_lost else 2 * factor * slope * cure.steps
         is_slope = factor <= headroom(survey) and cure.gain.value <= promised + cure.gain.error
-        if is_slope and evidence.share(cure.gain).value > TENTH and cure.gain.is_above(0.0):
+        plain = max(0.0, cure.baseline.value)
+        is_many = cure.gain.value + plain > MANY_TIMES * plain
+        if is_slope and is_many and evidence.share(cure.gain).value > TENTH and cure.gain.is_above(0.0):
             return True
     return False
 
