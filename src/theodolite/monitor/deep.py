@@ -136,7 +136,7 @@ def _look_back(looked: Looked, run: Run, deadline: float) -> None:
     most = min(deadline, time.perf_counter() + _AGAIN_SHARE * ground.seconds)
     clock = Clock(most, ground.clock.notes)
     with ground.clock.part("steps taken again"):
-        again = passages(replace(ground, clock=clock), run.series("learning_rate"))
+        again = passages(replace(ground, clock=clock), run)
         looked.records += [again] if again.points else []
 
 

@@ -1,10 +1,13 @@
 """What came of a plain step? Steps that a branch takes as the run would, each with its progress budget."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from theodolite.monitor.branch import Branch
@@ -14,7 +17,7 @@ from theodolite.monitor.trail import Buffers
 from theodolite.objective import Objective
 from theodolite.probes.progress import progress
 from theodolite.probes.whatifs import pooled, rescaled
-from theodolite.records import Estimate, Passage, Passages, Progress, Series
+from theodolite.records import Estimate, Passage, Passages, Progress, Run, Series
 from theodolite.records.timeline import window_edges
 
 _WARM, _MEASURED, _RESCALED = 8, 4, 1
@@ -71,32 +74,47 @@ def follow(ground: Ground, branch: Branch, item: Repeat, seed: int) -> Followed:
     return Followed(before, after - before, budget, own.value(before) - own.value(after), judge, norm)
 
 
-def passages(ground: Ground, rates: Series) -> Passages:
-    """Take a few steps again in each window of the run but the last, from the point kept nearest to its middle.
+def passages(ground: Ground, run: Run) -> Passages:
+    """Take a few steps again in each window of the run but the last, from the kept point nearest to its middle.
 
     Args:
         ground: Where the run stands now.
-        rates: Learning rates that the run had.
+        run: Its record: the learning rates that it had, and its snapshots.
 
     Returns:
         What came of them. Windows without a kept point, or for which no time is left, are missing.
 
+    Raises:
+        RunError: If a snapshot cannot be read.
+
     Cost: for each window eight plain steps, and the budgets of four and the rescaling of one.
 
     Limits: the optimizer begins afresh at each point, with eight steps to find its stride; the order of the batches is
-    another one.
+    another one, and buffers are those of the nearest point whose buffers were kept.
     """
-    kept, edges = ground.points, window_edges(ground.step)
-    found = []
+    rates, edges, found = run.series("learning_rate"), window_edges(ground.step), []
+    places: dict[int, Callable[[], Tensor]] = {step: partial(_stored, ground, run, step) for step in run.snapshot_steps}
+    points = ground.points if ground.points is not None and ground.points.steps else None
+    if points is not None:
+        places |= {
+            step: partial(theta.to, ground.theta) for step, theta in zip(points.steps, points.thetas, strict=True)
+        }
     for first, last in pairwise(edges[:-1]):
-        inside = [] if kept is None else [place for place, at in enumerate(kept.steps) if first <= at < last]
+        inside = [step for step in places if first <= step < last]
         if not inside or ground.clock.is_over:
             continue
-        assert kept is not None
-        place = min(inside, key=lambda place: abs(kept.steps[place] - (first + last) / 2))
-        there = replace(ground, theta=kept.thetas[place].to(ground.theta), step=kept.steps[place], is_past=True)
-        found.append(_passed(there, kept.buffers[place], _rate_at(rates, kept.steps[place])))
+        step = min(inside, key=lambda at: abs(at - (first + last) / 2))
+        there = replace(ground, theta=places[step](), step=step, is_past=True)
+        near = None if points is None else min(range(len(points.steps)), key=lambda k: abs(points.steps[k] - step))
+        buffers = points.buffers[near] if points is not None and near is not None else {}
+        found.append(_passed(there, buffers, _rate_at(rates, step)))
     return Passages(tuple(found))
+
+
+def _stored(ground: Ground, run: Run, step: int) -> Tensor:
+    """θ of a snapshot."""
+    kept = run.snapshot(step)
+    return torch.cat([torch.from_numpy(kept[name]).flatten() for name in ground.bench.params.names]).to(ground.theta)
 
 
 def _passed(there: Ground, buffers: dict[str, Tensor], rate: float) -> Passage:
