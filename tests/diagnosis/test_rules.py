@@ -14,6 +14,7 @@ from theodolite.records import MISSING, OBSTACLES, Known, Status, Survey, Verdic
 
 AT_SADDLE = {"smallest": estimate(-1.0, 0.01), "what_ifs": moves(0.001, 0.2), "escape": 0.05, "grad_norm": 0.01}
 AT_MINIMUM = {"smallest": estimate(0.1, 0.01), "what_ifs": moves(0.0001, 0.0), "grad_norm": 1e-4}
+AT_MINIMUM |= {"corrected": (0.5, 0.499)}
 NOISY = {"noise_share": estimate(0.9, 0.05), "noise_scale": estimate(5000.0, 100.0)}
 PLANTED: dict[str, dict[str, Any]] = {
     "none": {"fallen": 0.3},
@@ -294,3 +295,11 @@ def test_gradients_that_are_kept_spoil_a_run_that_does_not_fall(evidence: Any) -
     assert judged.notes[0] == "gradients are not zeroed"
     falls = replace(stalled, history=replace(stalled.history, fallen=estimate(0.5, 0.01)))
     assert judge(falls).obstacle != "step_too_large"
+
+
+def test_a_minimum_is_still(evidence: Any) -> None:
+    """Where curvature-corrected steps go on down, a point whose single moves gain nothing is a valley, no minimum."""
+    assert judge(evidence(**AT_MINIMUM)).obstacle == "local_minimum"
+    moving = judge(evidence(**AT_MINIMUM | {"corrected": (0.49, 0.48, 0.47)})).findings["local_minimum"]
+    assert moving.verdict is Verdict.ABSENT
+    assert "go on down" in moving.evidence[0]

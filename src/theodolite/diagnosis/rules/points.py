@@ -158,6 +158,8 @@ def _why_no_minimum(evidence: Evidence, survey: Survey) -> str:
         return "the loss is at its floor"
     if evidence.history.fallen.is_above(SLOW_FALL):
         return "the loss is still falling"
+    if evidence.corrected > NOTHING_LEFT:
+        return f"curvature-corrected steps go on down: they took {percent(evidence.corrected)} of the excess"
     if _is_flat(evidence, survey) or is_severed(survey):
         return "there are no walls here: it is flat"
     is_bent = survey.smallest.value < -max(2 * survey.smallest.error, SLIGHT * survey.largest.value)
