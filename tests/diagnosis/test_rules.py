@@ -303,3 +303,40 @@ def test_a_minimum_is_still(evidence: Any) -> None:
     moving = judge(evidence(**AT_MINIMUM | {"corrected": (0.49, 0.48, 0.47)})).findings["local_minimum"]
     assert moving.verdict is Verdict.ABSENT
     assert "go on down" in moving.evidence[0]
+
+
+def test_noise_is_not_what_limits_where_longer_steps_gain_more(evidence: Any) -> None:
+    """A step three times as long would make noise worse: where it gains twice as much, steps are short."""
+    batch = remedy("batch × 8", 0.03)
+    noisy = evidence(**NOISY, remedies=(batch, remedy("step × 3", 0.05)))
+    assert noisy.remedies[1].gain.value < 2 * batch.gain.value
+    assert judge(noisy).findings["gradient_noise"].verdict is Verdict.PRESENT
+    short = judge(evidence(**NOISY, remedies=(remedy("step × 3", 0.2), batch))).findings["gradient_noise"]
+    assert short.verdict is Verdict.ABSENT
+    assert "longer steps gain" in short.evidence[0]
+
+
+def test_a_fall_that_has_not_slowed_down_is_progress(evidence: Any) -> None:
+    """As much in the last doubling as in the one before is as well as a loss in the logarithm of the step can do."""
+    slow = {"loss": estimate(1.5, 0.001), "what_ifs": moves(0.1, 0.001), "fallen": 0.05, "corrected": (1.5, 1.49)}
+    held = came((1.0,) * 17)
+    ages = np.maximum(np.linspace(0, 1, 17), 1e-3)
+    going, stalled = (
+        replace(held, losses=1.5 - 0.05 * np.log2(np.minimum(ages, until) / until)) for until in (1.0, 0.5)
+    )
+    assert judge(evidence(**slow, trail=going)).obstacle == "none"
+    assert judge(evidence(**slow, trail=stalled)).obstacle == "undetermined"
+
+
+def test_what_would_gain_little_is_not_in_the_way(evidence: Any) -> None:
+    """Batches of a healthy run are noisy; where averaging gains a fiftieth of the excess, the fall stands."""
+    slow = {
+        "loss": estimate(1.5, 0.001),
+        "what_ifs": moves(0.1, 0.001),
+        "fallen": 0.1,
+        "corrected": (1.5, 1.49),
+    } | NOISY
+    little = judge(evidence(**slow, remedies=(remedy("batch × 8", 0.06),)))
+    assert little.obstacle == "none"
+    assert little.secondary == ("gradient_noise",)
+    assert judge(evidence(**slow, remedies=(remedy("batch × 8", 0.4),))).obstacle != "none"

@@ -162,12 +162,24 @@ class Evidence:
     def is_steady(self) -> bool:
         """Whether half of the first excess is gone and it falls on, or a fifth, a tenth of it while the age doubled.
 
-        That is a useful fall where the floor is not known: of the cross-entropy of a text most may never go.
+        That is a useful fall where the floor is not known: of the cross-entropy of a text most may never go. So is one
+        that has not slowed down by half since the age doubled before.
         """
         gone, fallen = self.initial_excess - self.excess, self.history.fallen
         if not gone > _FIFTH * self.initial_excess or not fallen.is_above(_SLOW):
             return False
-        return fallen.value * self.excess > _TENTH * gone or gone > _HALF * self.initial_excess
+        if fallen.value * self.excess > _TENTH * gone or gone > _HALF * self.initial_excess:
+            return True
+        return self.is_going_on
+
+    @property
+    def is_going_on(self) -> bool:
+        """Whether J fell while the age doubled last by at least half of what it fell by the time before."""
+        came = self.trail
+        if came is None or len(came.losses) < _FEWEST_BLOCKS:
+            return False
+        quarter, half, now = np.interp(came.steps[-1] / np.array([4, 2, 1]), came.steps, came.losses)
+        return bool(quarter > half > now and half - now > _HALF * (quarter - half))
 
     @property
     def is_confirmed(self) -> bool:

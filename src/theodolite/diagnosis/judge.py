@@ -8,7 +8,7 @@ from theodolite.diagnosis.calibration import CONFIDENCE, probabilities
 from theodolite.diagnosis.evidence import Evidence, gather
 from theodolite.diagnosis.rules import RULES
 from theodolite.diagnosis.rules.parts import best_move, usable
-from theodolite.diagnosis.rules.thresholds import FAR_GAIN
+from theodolite.diagnosis.rules.thresholds import FAR_GAIN, TENTH
 from theodolite.diagnosis.timeline import timeline
 from theodolite.diagnosis.words import summary
 from theodolite.records import OBSTACLES, UNDETERMINED, Diagnosis, Finding, Findings, Remedy, Run, Verdict
@@ -18,6 +18,9 @@ _BEFORE_NONE = ("overfitting", "no_minimum")
 
 _TIES = ("step_too_large", "dead_units", "saddle_point", "gradient_noise", "step_too_small", "plateau", "local_minimum")
 """Where effects are equal or unknown, the more specific obstacle goes first."""
+
+_WITHOUT_GAIN = ("plateau", "local_minimum")
+"""Obstacles that no local move lifts: that nothing was gained says nothing against them."""
 
 _NO_SURVEY = "no survey was made: judged from the series alone"
 
@@ -77,7 +80,7 @@ def _by_exclusion(evidence: Evidence, findings: Findings) -> Findings:
     """A steady fall, slow as a share of all that is left, is ``none`` where nothing is found or likely in its way."""
     trend = findings["none"]
     others = [finding for finding in findings if finding.obstacle != "none"]
-    is_clear = not any(f.verdict is Verdict.PRESENT or _may_be(f) for f in others)
+    is_clear = not any(_is_in_the_way(finding) for finding in others)
     is_well = is_clear and evidence.is_steady and evidence.is_confirmed and not evidence.is_overtaken
     if trend.verdict is Verdict.PRESENT or not is_well or _has_shortcut(evidence):
         return findings
@@ -92,9 +95,11 @@ def _has_shortcut(evidence: Evidence) -> bool:
     return survey is not None and best_move(evidence, survey).value > FAR_GAIN
 
 
-def _may_be(finding: Finding) -> bool:
-    """Whether an obstacle is undetermined, and its removal may gain a tenth of the excess."""
-    return finding.verdict is Verdict.UNDETERMINED and finding.effect.value > 0.1
+def _is_in_the_way(finding: Finding) -> bool:
+    """Whether an obstacle is there or may be, and its removal gains a tenth of the excess or nobody knows how much."""
+    if finding.verdict is Verdict.PRESENT:
+        return not finding.effect.value < TENTH or finding.obstacle in _WITHOUT_GAIN
+    return finding.verdict is Verdict.UNDETERMINED and finding.effect.value > TENTH
 
 
 def _named(findings: Findings, ranked: Sequence[Finding]) -> str:

@@ -2,9 +2,10 @@
 
 import math
 
-from theodolite.diagnosis.evidence import Evidence
+from theodolite.diagnosis.evidence import Evidence, sure_gain
 from theodolite.diagnosis.rules.parts import (
     LARGER_BATCH,
+    LONGER_STEPS,
     NO_SURVEY,
     SHORTER_STEPS,
     best_of,
@@ -49,9 +50,24 @@ def judge_gradient_noise(evidence: Evidence) -> Finding:
         f"gradient noise scale {number(survey.noise_scale)} examples, batch {survey.batch:.3g}",
         f"a larger batch or a shorter step gains {percent(effect.value)} ± {percent(effect.error)} of the excess loss",
     )
+    longer = _longer_gains(evidence, effect)
+    if longer:
+        return found(_GRADIENT_NOISE, False, statistic=survey.noise_share, effect=effect, evidence=(longer, *says))
     present, missing = _is_lost_to_noise(survey, effect), "larger batches or shorter steps tried on branches"
     told = {} if present is not None else {"missing": missing}
     return found(_GRADIENT_NOISE, present, statistic=survey.noise_share, effect=effect, evidence=says, **told)
+
+
+def _longer_gains(evidence: Evidence, effect: Estimate) -> str:
+    """That longer steps gain twice what averaging noise out does: where noise limits progress, they make it worse.
+
+    Returns:
+        It in words; empty if they do not.
+    """
+    longer = best_of(evidence, MISSING, LONGER_STEPS)
+    if not sure_gain(longer) > 2 * max(0.0, effect.value):
+        return ""
+    return f"longer steps gain {percent(longer.value)} ± {percent(longer.error)}: far more than averaging noise out"
 
 
 def _is_lost_to_noise(survey: Survey, effect: Estimate) -> bool | None:

@@ -25,6 +25,9 @@ LARGER_BATCH = "batch × 8"
 SHORTER_STEPS = ("step × 0.01", "step × 0.1", "step × 0.3")
 """Names of the cures that shorten the step."""
 
+LONGER_STEPS = ("step × 3", "step × 10")
+"""Names of the cures that lengthen the step by what a user might."""
+
 AGAIN = "from its start again"
 """Name of the branch that repeats the beginning of the run, at its greatest rate."""
 
