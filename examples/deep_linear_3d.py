@@ -2,8 +2,8 @@
 
 What to see. Ten layers without any nonlinearity, so whatever curves is made by depth alone. The way starts near the
 saddle at the origin, where the loss is flat and curves downwards in some direction (λmin < 0), leaves the straight
-line to its end two thirds as far as a random walk would, and comes back to it in a basin, where no curvature is negative
-beyond rounding. Nonlinear units are not needed for a landscape to look like that of a real net.
+line to its end two thirds as far as a random walk would, and comes back to it in a basin, where no curvature is
+negative beyond rounding. Nonlinear units are not needed for a landscape to look like that of a real net.
 
     python examples/deep_linear_3d.py [picture.png]
 

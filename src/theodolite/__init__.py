@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         taylor_order,
         three_points,
         tied,
+        track,
         winding,
     )
     from theodolite.linalg import (
@@ -138,6 +139,7 @@ _HOMES = {
     "three_points": "theodolite.landscape",
     "tied": "theodolite.landscape",
     "trace": "theodolite.linalg",
+    "track": "theodolite.landscape",
     "winding": "theodolite.landscape",
 }
 
@@ -203,6 +205,7 @@ __all__ = [
     "three_points",
     "tied",
     "trace",
+    "track",
     "winding",
 ]
 

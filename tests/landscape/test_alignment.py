@@ -227,6 +227,8 @@ def test_a_net_in_another_order_is_found_again(name, seed):
     for key, tensor in found.state.items():
         torch.testing.assert_close(tensor, objective.source.model.state_dict()[key], rtol=0, atol=0)
     assert {key for key in symmetry.names if "running" in key} == set(found.state)
+    named = align(objective, objective.source.model.state_dict(), state, symmetry)  # what is outside θ comes with b
+    torch.testing.assert_close((named.point, named.state), (found.point, found.state), rtol=0, atol=0)
     straight = line(objective, a, found.point, points=5, extend=0)
     assert straight.barrier == 0
 

@@ -154,3 +154,13 @@ def test_statistics_are_asked_for_in_vain(ends):
         line(objective, start, without, batch_norm="interpolated")
     with pytest.raises(SettingError, match="got 'frozen'"):
         unwrap(line)(objective, start, end, batch_norm="frozen")
+
+
+@pytest.mark.parametrize("prefix", ["module.", "model.net.", ""])
+def test_states_may_have_a_prefix_before_every_name(ends, prefix):
+    model, batches, start, end = ends
+    objective = Objective(nn.DataParallel(model) if prefix == "module." else model, squares, batches)
+    named = [{f"{prefix}{key}": value for key, value in state.items()} for state in (start, end)]
+    found = line(objective, *named, points=5, extend=0, batch_norm="interpolated")
+    truth = line(Objective(model, squares, batches), start, end, points=5, extend=0, batch_norm="interpolated")
+    np.testing.assert_array_equal(found.losses, truth.losses)

@@ -1,7 +1,9 @@
 """Does a curve of low loss go around the barrier, by the right gradient, and is what it says true?"""
 
+import copy
 import itertools
 from functools import cache
+from inspect import unwrap
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ from families import BY_NAME
 from objective.test_traces import lived
 from objective.traces import traces
 from theodolite.errors import SettingError, ShapeError
-from theodolite.landscape.curves import Descent, _descended, _evenly, _length, bernstein, connect, hats
+from theodolite.landscape.curves import Descent, _descended, _evenly, _length, _Task, bernstein, connect, hats
 from theodolite.objective import Objective
 from theodolite.problems.digits import digits
 from theodolite.problems.networks import cross_entropy, initialise, perceptron
@@ -82,7 +84,7 @@ def test_bends_arrive_where_the_mean_over_the_curve_is_least(kind, bends, genera
     start, weigh = _evenly(A, B, bends), KINDS[kind]
     objective = Objective(Point(A), half_square, batches)
     descent = Descent(steps=600, learning_rate=0.1 * (bends + 1))
-    *_, last = _descended(objective, start, weigh, descent, generator=generator())
+    *_, last = _descended(_Task(objective, weigh, descent), start, generator=generator())
     weights = weigh((np.arange(4000) + 0.5) / 4000, bends)
 
     def least(mean):
@@ -152,7 +154,69 @@ def test_nothing_is_touched(name, generator):
     curve = connect(objective, start, end, descent=Descent(steps=7, tolerance=0, points=5), generator=generator())
     assert traces(problem.model) == before
     assert curve.barrier <= curve.barrier_before
-    assert any("BatchNorm" in note for note in curve.notes) == (name == "conv batchnorm eval")
+    assert any("Batch normalisation" in note for note in curve.notes) == (name == "conv batchnorm eval")
+
+
+def normalised(seed):
+    """A net with batch normalisation, trained on batches of the digits, in eval mode; and its batches."""
+    source, data = torch.Generator().manual_seed(seed), digits().training
+    model = nn.Sequential(nn.Linear(64, 24), nn.BatchNorm1d(24), nn.ReLU(), nn.Linear(24, 10))
+    initialise(model, source, gain=2**0.5)
+    optimizer = torch.optim.Adam(model.parameters(), 0.01)
+    for _ in range(150):
+        rows = torch.randint(len(data[0]), (100,), generator=source)
+        optimizer.zero_grad()
+        cross_entropy(model, (data[0][rows], data[1][rows])).backward()
+        optimizer.step()
+    return model.eval(), list(zip(*(part[:600].split(150) for part in data), strict=True))
+
+
+def with_its_own_statistics(model, point, batches):
+    """The oracle: J of a copy at a point, after one pass of torch's own cumulative average over the data."""
+    twin = copy.deepcopy(model).train()
+    nn.utils.vector_to_parameters(point, twin.parameters())
+    twin[1].reset_running_stats()
+    twin[1].momentum = None
+    for batch in batches:
+        twin(batch[0])
+    return np.mean([cross_entropy(twin.eval(), batch).item() for batch in batches])
+
+
+def test_statistics_are_those_of_each_point_where_that_is_asked_for(generator):
+    model, batches = normalised(0)
+    other, _ = normalised(1)
+    objective, before = Objective(model, cross_entropy, batches), traces(model)
+    start, end = model.state_dict(), {f"module.{name}": value for name, value in other.state_dict().items()}
+    curve = connect(objective, start, end, batch_norm="recomputed", generator=generator())
+    assert traces(model) == before
+    ends = [nn.utils.parameters_to_vector(net.parameters()).detach() for net in (model, other)]
+    controls = torch.stack([ends[0], torch.tensor(curve.bends[0]), ends[1]])
+    points = torch.from_numpy(bernstein(curve.positions, 1)).float() @ controls
+    truth = [with_its_own_statistics(model, point, batches) for point in points]
+    np.testing.assert_allclose(curve.losses, truth, rtol=1e-4)
+    middle = with_its_own_statistics(model, (ends[0] + ends[1]) / 2, batches)
+    assert curve.straight[10] == pytest.approx(middle, rel=1e-4)
+    assert curve.barrier <= 0.1 * curve.barrier_before
+    assert curve.notes == ("Statistics of batch normalisation are recomputed.",)
+    fixed = connect(objective, start, end, descent=Descent(steps=1), generator=generator())
+    assert fixed.losses[-1] > 10 * curve.losses[-1]  # the twin: the end with the statistics of the start
+    assert curve.losses[-1] == pytest.approx(with_its_own_statistics(other, ends[1], batches), rel=1e-4)
+
+
+def test_gradients_have_the_statistics_of_their_batch_as_training_has():
+    model, batches = normalised(0)
+    objective, theta = Objective(model, cross_entropy, batches), nn.utils.parameters_to_vector(model.parameters())
+    task = _Task(objective, hats, Descent(), is_recomputed=True)
+    found = [gradient for _, gradient in itertools.islice(task.gradients(theta.detach()), 2 * len(batches))]
+    twin = copy.deepcopy(model).train()
+    for batch, first, again in zip(batches, found, found[len(batches) :], strict=False):
+        twin.zero_grad()
+        cross_entropy(twin, batch).backward()
+        truth = nn.utils.parameters_to_vector([tensor.grad for tensor in twin.parameters()])
+        torch.testing.assert_close(first, truth)
+        torch.testing.assert_close(again, truth)
+    assert not model.training
+    assert not model[1].training
 
 
 def test_what_is_left_out_is_told(generator):
@@ -187,6 +251,10 @@ def test_mistakes():
     for name, value in {"steps": 0, "points": 2, "tolerance": -1.0, "learning_rate": float("inf")}.items():
         with pytest.raises(SettingError, match=f"{name} must be"):
             connect(RING, A, B, descent=Descent(**{name: value}))
+    with pytest.raises(SettingError, match="batch_norm must be None or 'recomputed', got 'interpolated'"):
+        unwrap(connect)(RING, A, B, batch_norm="interpolated")
+    with pytest.raises(SettingError, match="needs a model with batch normalisation"):
+        connect(RING, A, B, batch_norm="recomputed")
     with pytest.raises(ShapeError, match=r"a must have shape \(2,\), got \(3,\)"):
         connect(RING, torch.zeros(3), B)
     with pytest.raises(ShapeError, match=r"b must have shape"):

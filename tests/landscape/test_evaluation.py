@@ -1,5 +1,8 @@
 """Is J at many points the J of each point, and is nothing left behind?"""
 
+from contextlib import nullcontext
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +13,7 @@ from families import BY_NAME, FAMILIES, mlp, regression
 from landscape.by_hand import GRID, by, flat_of, means, objective_of, one_by_one
 from objective.traces import traces
 from theodolite.errors import ShapeError
-from theodolite.landscape import tuning, ways
+from theodolite.landscape import evaluation, tuning, ways
 from theodolite.landscape.evaluation import evaluate
 from theodolite.landscape.flats import AffineSum, Flat, walking_order
 from theodolite.landscape.ways import Way
@@ -249,3 +252,24 @@ def test_progress_is_silent_off_a_terminal(generator, capsys):
     flat = flat_of(objective, 2, generator())
     evaluate(objective, flat.origin, flat.directions, GRID, progress=True)
     assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("points", [3, 12], ids=["untried", "tried"])
+def test_progress_ends_at_the_end_where_data_are_held_piece_by_piece(points, monkeypatch):
+    bar = SimpleNamespace(total=0, n=0, ahead=[])
+
+    def update(count):
+        bar.n += count
+        bar.ahead.append(bar.total - bar.n)
+
+    bar.update = update
+    monkeypatch.setattr(evaluation, "drawn", lambda total, what: nullcontext(bar))
+    monkeypatch.setattr(ways, "_MEMORY", 1)
+    objective = Objective(nn.Linear(2, 1), lambda m, b: m(b).square().mean(), list(torch.ones(3, 5, 2)))
+    rows = np.linspace(-1, 1, points)[:, None]
+    evaluate(objective, torch.zeros(3), [torch.ones(3)], rows, progress=True)
+    assert min(bar.ahead) == 0
+    assert bar.ahead == sorted(bar.ahead, reverse=True)
+    if points == 12:  # the way was tried, which tells how many pieces there are
+        assert bar.total == 3 * points
+        assert bar.ahead.count(0) == 1

@@ -275,3 +275,27 @@ def test_no_preview_of_other_types(generator):
     found = evaluate(objective, flat.origin, flat.directions, GRID, preview=True)
     assert found.method.endswith("bfloat16 preview left out: θ is float64")
     assert found.losses == pytest.approx(one_by_one(objective, flat, GRID), rel=1e-12)
+
+
+def test_a_model_that_does_not_run_on_pieces_of_its_batch(eager):
+    """A graph net: rows of the adjacency can be cut like examples, and fit nothing any more."""
+    source = torch.Generator().manual_seed(0)
+    features, graph = torch.randn(300, 4, generator=source), torch.rand(300, 300, generator=source)
+    objective = Objective(nn.Linear(4, 2), lambda m, b: (b[1] @ m(b[0])).square().mean(), (features, graph))
+    theta, way = objective.point(), torch.ones(10)
+    found = evaluate(objective, theta, [way], np.linspace(0, 1, 12)[:, None])
+    truth = objective.values(theta + share * way for share in np.linspace(0, 1, 12)).numpy()
+    np.testing.assert_allclose(found.losses, truth, rtol=1e-6)
+    assert "examples at a time" not in found.method
+
+
+def test_a_preview_that_the_model_does_not_run_in():
+    def loss(model, batch):
+        if torch.is_autocast_enabled("cpu"):
+            raise RuntimeError("no bfloat16 here\nwhatever follows")
+        return model(batch).square().mean()
+
+    objective = Objective(nn.Linear(4, 2), loss, torch.ones(5, 4))
+    found = evaluate(objective, torch.zeros(10), [torch.ones(10)], np.linspace(0, 1, 12)[:, None], preview=True)
+    assert "bfloat16 preview left out: no bfloat16 here" in found.method
+    np.testing.assert_allclose(found.losses, 25 * np.linspace(0, 1, 12) ** 2, rtol=1e-5)

@@ -221,6 +221,22 @@ def test_a_point_by_name(tmp_path):
     assert torch.equal(point_of(objective, expected.numpy()), expected)
 
 
+def test_a_point_under_a_prefix():
+    """As a trainer keeps it, beside what is none of the model; a model's own child may be called "module" too."""
+    model, data = layered()
+    objective = Objective(model, squares, data)
+    state, expected = model.state_dict(), objective.point()
+    kept = {f"net.{name}": value for name, value in state.items()} | {"metric.count": torch.ones(3)}
+    assert torch.equal(point_of(objective, kept), expected)
+    inner = nn.Module()
+    inner.module = model
+    within = Objective(inner, lambda outer, batch: squares(outer.module, batch), data)
+    assert torch.equal(point_of(within, inner.state_dict()), expected)
+    twice = kept | {f"average.{name}": 0 * value for name, value in state.items()}
+    with pytest.raises(SettingError, match=r"lacks '0\.weight'.*it has 'net\.0\.weight'"):
+        point_of(objective, twice)
+
+
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [

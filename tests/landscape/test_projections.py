@@ -15,6 +15,7 @@ from theodolite.landscape.trajectories import Trajectory
 from theodolite.landscape.walks import winding
 from theodolite.objective import Objective
 from theodolite.problems.digits import digits
+from theodolite.records import Run, RunWriter
 
 POINTS = np.cumsum(np.random.default_rng(0).standard_normal((12, 5000)) * np.geomspace(1, 10, 12)[:, None], axis=0)
 
@@ -62,6 +63,19 @@ def test_directions_without_the_origin_subtracted_would_be_wrong():
     assert abs(values[0] / values.sum() - shares[0]) > 1e-4
     found = principal_components(Trajectory.from_points(points))
     np.testing.assert_allclose(found.shares, shares[:2], rtol=1e-9)
+
+
+@pytest.mark.parametrize("bend", [1e-2, 1e-4, 1e-6])
+@pytest.mark.parametrize("origin", ["end", "start", "mean"])
+def test_a_plane_that_is_nearly_a_line(bend, origin):
+    """The second component holds 1e-4 to 1e-12 of the variance: both stay unit vectors at a right angle."""
+    u, v = np.linalg.qr(np.random.default_rng(0).standard_normal((3000, 2)))[0].T
+    time = np.linspace(0, 1, 20)
+    found = pca_plane(Trajectory.from_points(np.outer(time, u) + bend * np.outer(np.sin(3 * time), v)), origin=origin)
+    axes = torch.stack(found.frame[1:]).numpy()
+    np.testing.assert_allclose(axes @ axes.T, np.eye(2), atol=1e-4)
+    assert abs(axes[0] @ axes[1]) < 1e-8
+    assert found.track.outside.max() < 1e-3 * bend
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
@@ -182,8 +196,30 @@ def test_the_surface_meets_the_points(seed):
     side = (points[2] - foot) / np.linalg.norm(points[2] - foot)
     np.testing.assert_allclose(found.surface[2], [objective.value(foot + r * side) for r in offsets], rtol=1e-9)
     assert found.surface[0, offsets == 0] == objective.value(points[0])
-    assert len(found.notes) == 2
-    assert "step 0 lies on the line" in found.notes[0]
+    assert found.notes == ("The points of steps 0, 6 lie on the line; their rows look to the side of the nearest row.",)
+
+
+@pytest.mark.parametrize(("many", "words"), [(1, "point of step 0 lies"), (6, "steps 0, 1, 2, 3 and 2 more lie")])
+def test_points_on_the_line_are_counted(many, words):
+    points = np.concatenate([np.outer(np.linspace(0, 1, many, endpoint=False), [9.0, 0]), [[3.0, 1], [9, 0.5]]])
+    bowl = Objective.from_function(lambda t: (t**2).sum(), torch.zeros(2).double())
+    found = project(Trajectory.from_points(points), points[0], np.array([9.0, 0]), objective=bowl, offsets=5)
+    assert words in found.notes[0]
+    assert len(found.notes) == 1
+
+
+def test_that_running_statistics_do_not_follow_is_told():
+    model = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3)).double().eval()
+    objective = Objective(model, lambda m, b: m(b).square().mean(), torch.ones(4, 2).double())
+    points = torch.randn(4, objective.dimension, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    path = Trajectory.from_points(points)
+    for made in (
+        project(path, points[0], points[-1], objective=objective, offsets=3),
+        plane(objective, *pca_plane(path), points=(3, 3)),
+    ):
+        assert made.notes[0].startswith("Batch normalisation has the same running statistics at all points")
+    model.train()
+    assert plane(objective, *pca_plane(path), points=(3, 3)).notes == ()
 
 
 def test_offsets_by_number_and_rows_by_place():
@@ -207,12 +243,24 @@ def test_a_trajectory_on_the_line_has_no_way_across():
     assert found.share_on_line == pytest.approx(1.0)
 
 
+def test_ends_may_be_tensors_by_name(tmp_path):
+    points = np.random.default_rng(0).standard_normal((4, 6)).astype(np.float32)
+    with RunWriter(tmp_path / "run", metadata={"layers": ["b", "a"]}) as writer:
+        for step, point in enumerate(points):
+            writer.snapshot(step, {"a": point[4:], "b": point[:4].reshape(2, 2)})
+    path, run = Trajectory(tmp_path / "run"), Run(tmp_path / "run")
+    found = project(path, run.snapshot(0), {f"net.{name}": value for name, value in run.snapshot(3).items()})
+    truth = project(path, points[0], points[3])
+    np.testing.assert_array_equal((found.progress, found.residuals), (truth.progress, truth.residuals))
+
+
 @pytest.mark.parametrize(
     ("settings", "error", "words"),
     [
         ({"end": np.zeros(3)}, SettingError, "two finite points, but lie 0.0 apart"),
         ({"end": np.full(3, np.inf)}, SettingError, "two finite points"),
         ({"end": np.zeros(4)}, ShapeError, r"end must have shape \(3,\), got \(4,\)"),
+        ({"end": {"weight": np.zeros(3)}}, SettingError, "end must be a vector, or hold the tensors of the trajectory"),
         ({"offsets": 5}, SettingError, "need an objective"),
         ({"offsets": np.array([1.0, 0.0]), "objective": True}, SettingError, "values that ascend"),
         ({"offsets": 5, "rows": [9], "objective": True}, SettingError, "rows must be places from 0 to 2"),

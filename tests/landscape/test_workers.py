@@ -121,7 +121,7 @@ def test_the_bar_counts_points(executor, monkeypatch):
     @contextmanager
     def drawn(total, what):
         assert (total, what) == (len(ROWS), "points")
-        yield SimpleNamespace(update=counts.append)
+        yield SimpleNamespace(n=0, update=counts.append)
 
     monkeypatch.setattr("theodolite.landscape.evaluation.drawn", drawn)
     objective, inputs = problem()

@@ -1,6 +1,8 @@
 """Is every record drawn and saved through one door, in every format, the same bytes each time, with its words?"""
 
 import base64
+import gzip
+import hashlib
 import json
 import re
 import subprocess
@@ -13,6 +15,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 from PIL import Image
+from plotly.offline import get_plotlyjs
 
 from theodolite.errors import SettingError
 from theodolite.plots import (
@@ -176,6 +179,16 @@ def test_the_page_is_whole_and_asks_for_nothing(made):
     assert 'role="img" aria-label="The loss on a plane through end. The loss is 1 at end' in page
     for note in describe(made["plane"]())[0].notes:
         assert note in page
+
+
+def test_a_page_holds_plotly_itself_and_is_small(made):
+    page = figure(made["plane"](), style="plotly").html
+    packed = re.search(r'id="plotly">(.*?)</script>', page).group(1)
+    assert gzip.decompress(base64.b64decode(packed)).decode() == get_plotlyjs()
+    assert len(page) < 2_200_000
+    policy = re.search(r"script-src ([^;]*);", page).group(1)
+    for code in (get_plotlyjs(), page.rpartition("<script>")[2].partition("</script>")[0]):
+        assert base64.b64encode(hashlib.sha256(code.encode()).digest()).decode() in policy
 
 
 def test_hostile_words_stay_words(made):

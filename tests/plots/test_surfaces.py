@@ -19,7 +19,7 @@ from theodolite.plots import (
     scene_plane,
     scene_projection,
 )
-from theodolite.plots.marks import Dots, Field, Way
+from theodolite.plots.marks import Dots, Field, Label, Way
 from theodolite.plots.planes import below
 from theodolite.plots.plotly_charts import plotly_chart
 from theodolite.plots.plotly_scenes import plotly_scene
@@ -72,6 +72,17 @@ def test_the_scale_of_the_shades_may_be_chosen(made, scale):
     assert scene_plane(made["plane"](), scale=scale).z.scale == scale
 
 
+def test_the_words_are_true_of_planes_that_are_level_or_lie_beside_their_origin(made):
+    level = marks_plane(made["plane"](losses=np.full((5, 9), 3.0)))
+    assert level.takeaway == "The loss is 3 at end; nothing on this plane is lower. It runs from 3 to 3."
+    beside = marks_plane(made["plane"](x=np.linspace(1, 2, 9)))
+    assert beside.takeaway == "The loss is least at (1.5, 0). It runs from 1 to 9."
+    assert layers(beside, Label) == []
+    assert [label.text for label in layers(level, Label)] == ["end"]
+    empty = plot_chart(marks_plane(made["plane"](losses=np.full((5, 9), np.nan))))
+    assert len(empty.figure.axes) == 1  # no bar of shades that stand for nothing
+
+
 def test_interpolated_points_are_told_from_evaluated_ones(made):
     measured = np.zeros((5, 9), bool)
     measured[::2, ::4] = True
@@ -80,6 +91,14 @@ def test_interpolated_points_are_told_from_evaluated_ones(made):
     assert set(zip(dots.x, dots.y, strict=True)) == {(x, y) for x in (-2.0, 0.0, 2.0) for y in (-1.0, 0.0, 1.0)}
     assert any("at 9 of 45 points (dots)" in note and "wrong by 0.013 at most" in note for note in chart.notes)
     assert layers(marks_plane(made["plane"](measured=np.ones((5, 9), bool))), Dots) == []
+    assert not any("shades say little" in note for note in chart.notes)
+    coarse = marks_plane(made["plane"](measured=measured, interpolation_error=1.5))
+    assert any("wrong by 1.5 at most" in note and "least, 1, shades say little" in note for note in coarse.notes)
+    losses = made["plane"]().losses.copy()
+    losses[1, 1] = -5.0  # interpolated: no place that was seen
+    told = marks_plane(made["plane"](losses=losses, measured=measured)).takeaway
+    assert "nothing on this plane is lower. It runs from 1 to" in told
+    assert "least at (" in marks_plane(made["plane"](losses=losses)).takeaway
     figure = plotly_chart(chart)
     assert next(trace for trace in figure["data"] if trace["name"] == "evaluated")["x"] == dots.x.tolist()
     assert "h.01" in svg_chart(chart)

@@ -93,19 +93,58 @@ def test_an_empty_line_is_no_fault(made):
 # Ways
 
 
+@pytest.mark.parametrize(
+    ("losses", "words"),
+    [
+        (lambda a: 0 * a + 3, "is the same all along the straight line between the start and the end"),
+        (lambda a: 0 * a, "is the same all along"),
+        (lambda a: a**2, "rises all the way along the straight line from the start to the end"),
+        (lambda a: 1 - a, "falls all the way along the straight line, and is convex there"),
+        (lambda a: np.cos(6 * a), "does not fall evenly"),
+        (lambda a: 1 - a + 9e-7 * (a == 0.125) - 5e-7 * (a == 0), "falls all the way"),
+        (lambda a: 4 * a * (1 - a), "A barrier of 1 in loss stands"),
+        (lambda a: 1 + 0 * a - 2e-6 * (a == 0.5) + 3e-7 * (a == 0.25), "does not fall evenly"),
+        (lambda a: np.where(a < 0.3, np.nan, 1 - a), "is not finite everywhere"),
+    ],
+)
+def test_a_line_is_called_what_it_is(made, losses, words):
+    chart = marks_line(made["line"](losses=losses(made["line"]().positions), others=()))
+    assert words in chart.takeaway
+    assert any("barrier" in label.text for label in layers(chart, Label)) == ("barrier" in chart.takeaway)
+
+
 def test_the_shares_stand_beside_those_of_a_random_walk(made):
     chart = marks_shares(made["components"]())
     np.testing.assert_array_equal(layers(chart, Bars)[0].height, [0.8, 0.15, 0.05])
     # The eigenvalues of a Brownian bridge's covariance, 1/(πk)², sum to 1/6.
     np.testing.assert_allclose(layers(chart, Points)[0].y, 6 / (np.pi * np.arange(1, 4)) ** 2)
     assert "95\u00a0%" in chart.takeaway
+    assert "random_walk_like has the moves of this way" in chart.notes[1]
 
 
-def test_a_random_walk_has_those_shares():
-    random = np.random.default_rng(0)
-    walk = np.cumsum(random.normal(size=(400, 20_000)), 0)
-    values = np.linalg.eigvalsh((walk - walk.mean(0)) @ (walk - walk.mean(0)).T)[::-1]
-    np.testing.assert_allclose((values / values.sum())[:3], 6 / (np.pi * np.arange(1, 4)) ** 2, rtol=0.03)
+def test_a_random_walk_has_those_shares_if_its_moves_are_even():
+    def shares(walk):
+        values = np.linalg.eigvalsh((walk - walk.mean(0)) @ (walk - walk.mean(0)).T)[::-1]
+        return values / values.sum()
+
+    moves = np.random.default_rng(0).normal(size=(400, 20_000))
+    np.testing.assert_allclose(shares(np.cumsum(moves, 0))[:3], 6 / (np.pi * np.arange(1, 4)) ** 2, rtol=0.03)
+    uneven = np.exp(-(((np.arange(50) - 25) / 7) ** 2))  # as of a training: short, long, short
+    assert shares(np.cumsum(moves[:50] * uneven[:, None], 0))[0] > 0.8  # which is why the note says so
+
+
+@pytest.mark.parametrize("kept", [2, 3])
+def test_what_lies_outside_two_components_is_told_without_cancellation(made, kept):
+    at = made["components"]().coordinates[:, :kept]
+    record = made["components"](
+        shares=np.ones(kept) / 3,
+        coordinates=1e6 * at,
+        outside=np.full(4, 1e-3),
+        distances=np.linalg.norm(1e6 * at, axis=1),
+    )
+    told = marks_components(record).notes[0]
+    truth = np.sqrt(np.sum(at[:, 2:] ** 2) / np.sum(at**2))
+    assert told.startswith("Nothing of the distance" if kept == 2 else f"{100 * truth:.0f}\u00a0% of the distance")
 
 
 def test_the_components_show_the_way_and_what_lies_outside(made):

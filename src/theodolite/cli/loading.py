@@ -55,7 +55,9 @@ def objective_of(name: str) -> "Objective":
 
 
 def point_at(objective: "Objective", place: str) -> "Tensor":
-    """A point θ, from a checkpoint or a run.
+    """A point θ, from a checkpoint or a run; what stands there beside θ is put into the model.
+
+    Running statistics and frozen parameters are no part of θ, but J at a checkpoint is J with its own.
 
     Args:
         objective: J(θ).
@@ -68,9 +70,64 @@ def point_at(objective: "Objective", place: str) -> "Tensor":
     Raises:
         SettingError: If there is no such place, or it does not hold the parameters of the objective.
     """
-    from theodolite.landscape import point_of
+    from theodolite.landscape.points import bare, point_of
 
-    return point_of(objective, tensors_at(place))
+    state = tensors_at(place)
+    theta = point_of(objective, state)
+    _put_beside(objective, bare(state, objective.names), place)
+    return theta
+
+
+def ends_at(objective: "Objective", start: str, end: str) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    """Named tensors at both ends of a line; frozen parameters, which are the same all along, are put into the model.
+
+    Args:
+        objective: J(θ).
+        start: As for ``point_at``.
+        end: Likewise.
+
+    Returns:
+        Tensors by name, of both.
+
+    Raises:
+        SettingError: As ``tensors_at`` does, and if a frozen parameter differs between the two.
+    """
+    import torch
+
+    from theodolite.landscape.points import bare
+
+    ends = tensors_at(start), tensors_at(end)
+    here, there = (bare(state, objective.names) for state in ends)
+    model, own = objective.source.model, set(objective.names)
+    frozen = [] if model is None else [name for name, _ in model.named_parameters() if name not in own]
+    both = {name: here[name] for name in frozen if name in here and name in there}
+    for name, value in both.items():
+        if not torch.equal(torch.as_tensor(value), torch.as_tensor(there[name])):
+            raise SettingError(
+                f"frozen parameters must be the same at both ends, but {name!r} differs between {start} and {end}. Let "
+                "the factory leave it free, or take other checkpoints."
+            )
+    _put_beside(objective, both, start)
+    return ends
+
+
+def _put_beside(objective: "Objective", entries: Mapping[str, Any], place: str) -> None:
+    """Put buffers and frozen parameters into the model."""
+    import torch
+
+    model, own = objective.source.model, set(objective.names)
+    if model is None:
+        return
+    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+        if name not in entries or name in own:
+            continue
+        value = torch.as_tensor(entries[name])
+        if value.shape != tensor.shape:
+            raise SettingError(
+                f"{name!r} in {place} must have shape {tuple(tensor.shape)}, as in the model, got "
+                f"{tuple(value.shape)}. Take a checkpoint of the same model."
+            )
+        tensor.data.copy_(value)
 
 
 def tensors_at(place: str) -> Mapping[str, Any]:

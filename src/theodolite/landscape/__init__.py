@@ -21,6 +21,7 @@ from theodolite.landscape.searches import find_critical_point, newton
 from theodolite.landscape.series import taylor, taylor_order
 from theodolite.landscape.steps import directional_curvature, gradient_step
 from theodolite.landscape.symmetries import Symmetry, tied
+from theodolite.landscape.tracks import track
 from theodolite.landscape.trajectories import Trajectory
 from theodolite.landscape.walks import random_walk_like, winding
 
@@ -54,5 +55,6 @@ __all__ = [
     "taylor_order",
     "three_points",
     "tied",
+    "track",
     "winding",
 ]

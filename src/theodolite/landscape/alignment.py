@@ -14,6 +14,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from theodolite.errors import SettingError
+from theodolite.landscape.points import bare, point_of
 from theodolite.landscape.symmetries import Group, Places, Symmetry, Units, permuted, rows
 from theodolite.linalg.settings import check_tolerance
 from theodolite.objective import Objective, Params
@@ -61,10 +62,11 @@ def align(
 
     Args:
         objective: J(θ).
-        a: The net to be near to, shape (n,).
-        b: The net whose units change places, shape (n,).
+        a: The net to be near to: a vector of shape (n,), or tensors by name.
+        b: The net whose units change places, likewise.
         symmetry: Which units may; ``hidden_units(model)`` reads them off many models.
-        state: Tensors of net b outside θ, such as its running statistics, by name; None takes them from the model.
+        state: Tensors of net b outside θ, such as its running statistics, by name; None takes them from b if they are
+            there, else from the model.
         rtol: By how much J may differ for rounding, as a share of J; None is the root of the precision of θ.
         generator: Source of the order in which groups are met in each round; None is the order given.
 
@@ -89,8 +91,8 @@ def align(
         >>> align(product, torch.tensor([1.0, 2, 3, 4]), torch.tensor([2.0, 1, 4, 3]), pairs).point
         tensor([1., 2., 3., 4.])
     """
-    net = _Net(objective, symmetry, objective.params.vector(a, "a"), objective.params.vector(b, "b"))
-    there = net.tensors(net.b) | _state(objective, symmetry, state)
+    net = _Net(objective, symmetry, point_of(objective, a, "a"), point_of(objective, b, "b"))
+    there = net.tensors(net.b) | _state(objective, symmetry, _beside(objective, b) if state is None else state)
     _check(net, there)
     _try_out(net, there, rtol)
     here = net.tensors(net.a)
@@ -148,7 +150,16 @@ def _outside(objective: Objective) -> dict[str, Tensor]:
     return {name: tensor for name, tensor in found.items() if name not in set(objective.names)}
 
 
-def _state(objective: Objective, symmetry: Symmetry, given: Mapping[str, Tensor] | None) -> dict[str, Tensor]:
+def _beside(objective: Objective, net: object) -> dict[str, Tensor]:
+    """Tensors outside θ: those of a net where it holds them, else those of the model."""
+    found = _outside(objective)
+    entries = bare(net, objective.names) if isinstance(net, Mapping) else {}
+    return {
+        name: torch.as_tensor(entries[name]).to(tensor) if name in entries else tensor for name, tensor in found.items()
+    }
+
+
+def _state(objective: Objective, symmetry: Symmetry, source: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Those tensors outside θ in which units stand."""
     model, own = _outside(objective), set(objective.names)
     missing = [name for name in symmetry.names if name not in model and name not in own]
@@ -156,7 +167,6 @@ def _state(objective: Objective, symmetry: Symmetry, given: Mapping[str, Tensor]
         raise SettingError(
             f"symmetry must name parameters and buffers of the model, got {missing}. It has {sorted(own | set(model))}."
         )
-    source = model if given is None else given
     wanted = [name for name in symmetry.names if name not in own]
     wrong = [name for name in wanted if name not in source or source[name].shape != model[name].shape]
     if wrong:

@@ -3,22 +3,26 @@
 In eval mode it uses running statistics. They are no part of θ: at a new point they must be chosen.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from typing import Literal
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from theodolite.errors import SettingError
+from theodolite.landscape.evaluation import evaluate
 from theodolite.landscape.points import bare
 from theodolite.objective import Objective
 from theodolite.objective.isolation import isolated
+from theodolite.records.lines import Evaluations
 
 Choice = Literal["interpolated", "recomputed"]
+_CHOICES = ("interpolated", "recomputed")
 Statistics = dict[str, Tensor]
 """Running means and variances by the name of the buffer."""
 
@@ -40,6 +44,62 @@ def batch_norms(model: nn.Module | None) -> dict[str, _BatchNorm]:
         for name, module in found.items()
         if isinstance(module, _BatchNorm) and module.running_mean is not None
     }
+
+
+def notes_of_statistics(objective: Objective, *, choice: str | None = None) -> tuple[str, ...]:
+    """What to know of the statistics at the points of a picture.
+
+    Args:
+        objective: J(θ).
+        choice: Which were chosen; None is those of the model.
+
+    Returns:
+        A sentence; none where no batch normalisation uses running statistics.
+    """
+    if choice is not None:
+        return (f"Statistics of batch normalisation are {choice}.",)
+    if all(norm.training for norm in batch_norms(objective.source.model).values()):
+        return ()
+    return ("Batch normalisation has the same running statistics at all points, those that the model has.",)
+
+
+def have_statistics(objective: Objective, *states: object) -> bool:
+    """Whether states hold running statistics that the model would use.
+
+    Args:
+        objective: J(θ).
+        states: Points; those that are no tensors by name hold none.
+
+    Returns:
+        False too where the model has no batch normalisation in eval mode.
+    """
+    norms = batch_norms(objective.source.model)
+    wanted = _running({name: norm for name, norm in norms.items() if not norm.training}).keys()
+    held = [set(bare(state, objective.names)) if isinstance(state, Mapping) else set() for state in states]
+    return bool(wanted) and all(wanted <= names for names in held)
+
+
+def check_choice(objective: Objective, choice: object, *, choices: tuple[str, ...] = _CHOICES) -> None:
+    """Refuse statistics that are none.
+
+    Args:
+        objective: J(θ).
+        choice: Which were asked for.
+        choices: Those that there are.
+
+    Raises:
+        SettingError: If the choice is none of these, or the model has no batch normalisation with running statistics.
+    """
+    if choice not in choices:
+        raise SettingError(
+            f"batch_norm must be None or {' or '.join(map(repr, choices))}, got {choice!r}. None keeps the statistics "
+            "that the model has."
+        )
+    if not batch_norms(objective.source.model):
+        raise SettingError(
+            f"batch_norm={choice!r} needs a model with batch normalisation that keeps running statistics, and this one "
+            "has none. Leave batch_norm at None."
+        )
 
 
 def statistics_between(
@@ -67,16 +127,7 @@ def statistics_between(
     Cost: one forward pass over the data a point if recomputed.
     Limits: recomputed variances are means of those within batches, as training itself keeps them.
     """
-    if choice not in ("interpolated", "recomputed"):
-        raise SettingError(
-            f"batch_norm must be None, 'interpolated' or 'recomputed', got {choice!r}. None keeps the statistics that "
-            "the model has."
-        )
-    if not batch_norms(objective.source.model):
-        raise SettingError(
-            f"batch_norm={choice!r} needs a model with batch normalisation that keeps running statistics, and this one "
-            "has none. Leave batch_norm at None."
-        )
+    check_choice(objective, choice)
     if choice == "recomputed":
         return cache(lambda alpha: recomputed(objective, at(alpha)))
     low, high = _buffers(objective, start, "start"), _buffers(objective, end, "end")
@@ -115,6 +166,46 @@ def recomputed(objective: Objective, theta: Float[Tensor, "params"]) -> Statisti
                 norm.momentum = count / seen
             term()
         return {name: buffer.clone() for name, buffer in _running(norms).items()}
+
+
+def evaluated(
+    objective: Objective, points: Iterable[tuple[Tensor, Statistics]], *, preview: bool = False
+) -> Evaluations:
+    """J at points with statistics of their own, in eval mode of batch normalisation.
+
+    Args:
+        objective: J(θ).
+        points: Each θ, shape (n,), with its statistics.
+        preview: Whether a forward pass in bfloat16 will do.
+
+    Returns:
+        One loss a point.
+
+    Cost: a forward pass over the data a point.
+    """
+    found = []
+    for theta, statistics in points:
+        with evaluating(objective.source.model, statistics):
+            found.append(evaluate(objective, theta, (), np.zeros((1, 0)), preview=preview))
+    losses, errors = (np.concatenate([getattr(one, part) for one in found]) for part in ("losses", "errors"))
+    return Evaluations(losses, errors, found[0].method, sum(one.seconds for one in found))
+
+
+@contextmanager
+def batchwise(model: nn.Module | None) -> Iterator[None]:
+    """Let batch normalisation use the statistics of each batch, as training does; afterwards all is as it was.
+
+    Args:
+        model: The model.
+
+    Yields:
+        Nothing.
+    """
+    norms = batch_norms(model)
+    with _as_found(norms):
+        for norm in norms.values():
+            norm.training = True
+        yield
 
 
 @contextmanager
@@ -160,7 +251,7 @@ def _running(norms: Mapping[str, _BatchNorm]) -> dict[str, Tensor]:
 def _buffers(objective: Objective, state: object, name: str) -> Statistics:
     """The statistics that a state holds."""
     found = _running(batch_norms(objective.source.model))
-    entries = bare(state) if isinstance(state, Mapping) else {}
+    entries = bare(state, objective.names) if isinstance(state, Mapping) else {}
     missing = [key for key in found if key not in entries]
     if missing:
         what = f"a state without {missing[0]!r}" if isinstance(state, Mapping) else f"a {type(state).__name__}"

@@ -6,16 +6,20 @@ whether there is none when none was found.
 
 import math
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from itertools import islice, pairwise
+from typing import Literal
 
 import numpy as np
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from theodolite.errors import SettingError
+from theodolite.landscape.batch_norm import batchwise, check_choice, evaluated, notes_of_statistics, recomputed
 from theodolite.landscape.evaluation import evaluate
+from theodolite.landscape.points import point_of
 from theodolite.linalg.progress import progress
 from theodolite.linalg.randomness import source
 from theodolite.linalg.settings import check_count, check_tolerance
@@ -57,7 +61,7 @@ class Descent:
     points: int = 21
 
 
-def connect(
+def connect(  # noqa: PLR0913  # two points, what curve, how to search, and with which statistics
     objective: Objective,
     a: object,
     b: object,
@@ -65,6 +69,7 @@ def connect(
     kind: str = "bezier",
     bends: int = 1,
     descent: Descent | None = None,
+    batch_norm: Literal["recomputed"] | None = None,
     generator: torch.Generator | None = None,
 ) -> Curve:
     """A curve of low loss from a to b: E J(φ(t)), t ~ U(0, 1), is minimised over the bends of φ.
@@ -76,25 +81,28 @@ def connect(
 
     Args:
         objective: J(θ).
-        a: Start of the curve, shape (n,).
-        b: End of the curve, shape (n,).
+        a: Start of the curve: a vector of shape (n,), or tensors by name.
+        b: End of the curve, likewise.
         kind: "bezier" or "polygon".
         bends: Control points between a and b.
         descent: How long and how far to search; None is ``Descent()``.
+        batch_norm: "recomputed" lets every point that is looked at have its own statistics of batch normalisation, and
+            gradients those of their batch, as training has; None keeps the mode and the statistics of the model.
         generator: Source of t; give one for a repeatable result.
 
     Returns:
         J on the curve and on the straight line at the same t; ``notes`` say if the search fell short.
 
     Raises:
-        SettingError: If a setting lies outside what it may be.
+        SettingError: If a setting lies outside what it may be, a state lacks a parameter, or the model has no batch
+            normalisation whose statistics could be recomputed.
         ShapeError: If an end has another shape than θ.
 
-    Cost: at most ``steps`` batch gradients, and 8 × ``points`` + 1 passes over the data.
+    Cost: at most ``steps`` batch gradients, and 8 × ``points`` + 1 passes over the data; with recomputed statistics
+    nearly twice as many.
     Limits: J between the ``points`` is not seen. Where ∇J has no part across the straight line, as on a mirror plane,
-    the bends stay on it. Running statistics of BatchNorm are those of the model everywhere. Of AutoNEB (Draxler 2018)
-    a polygon leaves out the projection across the path, the springs, and the insertion of pivots where J is high; on
-    digits the projection did not lower the barrier.
+    the bends stay on it. Of AutoNEB (Draxler 2018) a polygon leaves out the projection across the path, the springs,
+    and the insertion of pivots where J is high; on digits the projection did not lower the barrier.
     Source: Garipov et al. 2018, section 3. Deviations: (1) t moves on by the golden ratio from a random start, which
     leaves a hundredth of the error of independent ones on a quadratic; (2) the lowest curve, not the last, is returned.
 
@@ -107,15 +115,17 @@ def connect(
     """
     settings = descent or Descent()
     _check(kind, bends, settings)
-    here, there = objective.params.vector(a, "a"), objective.params.vector(b, "b")
+    if batch_norm is not None:
+        check_choice(objective, batch_norm, choices=("recomputed",))
+    here, there = point_of(objective, a, "a"), point_of(objective, b, "b")
     positions = np.linspace(0, 1, settings.points)
     weights = _KINDS[kind](positions, bends)
     start = _evenly(here, there, bends)
-    straight = _looked_at(objective, torch.stack([here, there]), np.stack([1 - positions, positions], 1))
+    task = _Task(objective, _KINDS[kind], settings, batch_norm is not None)
+    straight = task.looked_at(torch.stack([here, there]), np.stack([1 - positions, positions], 1))
     best = _Found(start, straight, 0, _obstacles(straight.losses))
     if not best.notes:
-        stages = _descended(objective, start, _KINDS[kind], settings, generator=source(generator))
-        best = _lowest(objective, best, stages, weights=weights, descent=settings)
+        best = _lowest(task, best, _descended(task, start, generator=source(generator)), weights=weights)
     return Curve(
         kind=kind,
         positions=positions,
@@ -126,7 +136,7 @@ def connect(
         length=_length(kind, best.controls),
         displacement=_distance(here, there),
         method=f"Adam, {best.taken} of at most {settings.steps} steps; J {best.seen.method}",
-        notes=(*best.notes, *_statistics(objective.source.model)),
+        notes=(*best.notes, *notes_of_statistics(objective, choice=batch_norm)),
     )
 
 
@@ -194,17 +204,64 @@ class _Stage:
     controls: Float[Tensor, "controls params"]
 
 
-def _lowest(
-    objective: Objective, straight: _Found, stages: Iterator[_Stage], *, weights: np.ndarray, descent: Descent
-) -> _Found:
+@dataclass(frozen=True, eq=False)
+class _Task:
+    """What is searched for, and how J is seen.
+
+    Attributes:
+        objective: J(θ).
+        weigh: The kind of curve.
+        descent: How long and how far to search.
+        is_recomputed: Whether statistics of batch normalisation are those of the point, or of the batch in a gradient.
+    """
+
+    objective: Objective
+    weigh: Weights
+    descent: Descent
+    is_recomputed: bool = False
+
+    def looked_at(self, controls: Tensor, weights: Float[np.ndarray, "points controls"]) -> Evaluations:
+        """J on a curve, from zero, so that both ends are met to the bit."""
+        if not self.is_recomputed:
+            return evaluate(self.objective, torch.zeros_like(controls[0]), tuple(controls), weights)
+        points = (self.point(controls, row) for row in weights)
+        return evaluated(self.objective, ((theta, recomputed(self.objective, theta)) for theta in points))
+
+    def point(self, controls: Tensor, row: Float[np.ndarray, "controls"]) -> Float[Tensor, "params"]:
+        """A point of the curve, in the type of θ."""
+        return (torch.from_numpy(row).to(controls) @ controls).to(self.objective.dtype)
+
+    def training(self) -> AbstractContextManager[None]:
+        """How gradients are taken."""
+        return batchwise(self.objective.source.model) if self.is_recomputed else nullcontext()
+
+    def gradients(self, theta: Tensor) -> Iterator[tuple[int, Tensor]]:
+        """Number of examples and gradient of one batch after the other, each where θ is when it is asked for."""
+        while True:
+            batches = self.objective.batch_gradients(theta)
+            while True:
+                with self.training():
+                    found = next(batches, None)
+                if found is None:
+                    break
+                yield found
+
+    def steepness(self, start: Tensor) -> float:
+        """Size of the gradient half way, by which gradients are divided: Adam's ε is for gradients of size 1."""
+        with self.training():
+            size = _root_mean_square(self.objective.gradient((start[0] + start[-1]) / 2))
+        return size if 0 < size < math.inf else 1.0
+
+
+def _lowest(task: _Task, straight: _Found, stages: Iterator[_Stage], *, weights: np.ndarray) -> _Found:
     """The lowest of the curves on the way down; where one is low enough, the last."""
-    aim, best, notes = descent.tolerance * _height(straight.seen.losses), straight, straight.notes
-    taken = 0
+    descent, best, notes = task.descent, straight, straight.notes
+    aim, taken = descent.tolerance * _height(straight.seen.losses), 0
     with progress(descent.steps, "curve (at most)") as bar:
         for stage in stages:
             bar.update(stage.taken - taken)
             taken, notes = stage.taken, _left_out(stage)
-            seen = _looked_at(objective, stage.controls, weights)
+            seen = task.looked_at(stage.controls, weights)
             if _height(seen.losses) < _height(best.seen.losses):
                 best = _Found(stage.controls, seen, taken, notes)
             if _height(best.seen.losses) <= aim:
@@ -212,32 +269,25 @@ def _lowest(
     return replace(best, taken=taken, notes=(*notes, *_short(best is straight, descent)))
 
 
-def _looked_at(objective: Objective, controls: Tensor, weights: np.ndarray) -> Evaluations:
-    """J on a curve, from zero, so that both ends are met to the bit."""
-    return evaluate(objective, torch.zeros_like(controls[0]), tuple(controls), weights)
-
-
-def _descended(
-    objective: Objective, start: Tensor, weigh: Weights, descent: Descent, *, generator: torch.Generator
-) -> Iterator[_Stage]:
+def _descended(task: _Task, start: Tensor, *, generator: torch.Generator) -> Iterator[_Stage]:
     """The curve after each sixth of the steps."""
-    controls, steps = start.clone(), descent.steps
+    controls, steps = start.clone(), task.descent.steps
     bends = controls[1:-1]
-    rate = descent.learning_rate * _root_mean_square(start[1] - start[0])
+    rate = task.descent.learning_rate * _root_mean_square(start[1] - start[0])
     optimizer = torch.optim.Adam([bends], lr=rate)
-    theta, steepness = objective.at(start[0]), _steepness(objective, start)
-    mean = float(np.mean(objective.batch_values(start[0])[0]))
+    theta, steepness = task.objective.at(start[0]), task.steepness(start)
+    mean = float(np.mean(task.objective.batch_values(start[0])[0]))
     first, left_out = float(torch.rand((), generator=generator, dtype=torch.float64)), 0
 
     def move(step: int) -> Tensor:
         # In place: the next batch is asked for at this very vector.
         t = np.array([(first + step * _GOLDEN) % 1.0])
-        weights = torch.from_numpy(weigh(t, len(bends))[0]).to(controls)
+        weights = torch.from_numpy(task.weigh(t, len(bends))[0]).to(controls)
         theta.copy_(weights @ controls)
         return weights[1:-1, None]
 
     pull = move(0)
-    for step, (count, gradient) in enumerate(islice(_endless(objective, theta), steps), 1):
+    for step, (count, gradient) in enumerate(islice(task.gradients(theta), steps), 1):
         if bool(gradient.isfinite().all()):
             bends.grad = pull * gradient.to(bends) * (count / mean / steepness)
             optimizer.step()
@@ -247,18 +297,6 @@ def _descended(
         if step % math.ceil(steps / _CHECKS) == 0 or step == steps:
             yield _Stage(step, left_out, controls.clone())
         pull = move(step)
-
-
-def _endless(objective: Objective, theta: Tensor) -> Iterator[tuple[int, Tensor]]:
-    """Number of examples and gradient of one batch after the other, each where θ is when it is asked for."""
-    while True:
-        yield from objective.batch_gradients(theta)
-
-
-def _steepness(objective: Objective, start: Tensor) -> float:
-    """Size of the gradient half way, by which gradients are divided: Adam's ε is for gradients of size 1."""
-    size = _root_mean_square(objective.gradient((start[0] + start[-1]) / 2))
-    return size if 0 < size < math.inf else 1.0
 
 
 def _root_mean_square(vector: Tensor) -> float:
@@ -325,11 +363,3 @@ def _short(is_straight: bool, descent: Descent) -> tuple[str, ...]:
     """That the search ended above its tolerance."""
     where = "No curve lower than the straight line was found" if is_straight else "The barrier is above its tolerance"
     return (f"{where} after {descent.steps} steps; more steps or bends may find a lower one.",)
-
-
-def _statistics(model: nn.Module | None) -> tuple[str, ...]:
-    """That BatchNorm was left as it is in the model."""
-    norms = [part for part in model.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)] if model else []
-    if any(norm.track_running_stats and not norm.training for norm in norms):
-        return ("Running statistics of BatchNorm are those of the model everywhere, not recomputed on the curve.",)
-    return ()

@@ -1,9 +1,10 @@
 """How is J evaluated at many points that lie on one line, plane or flat?"""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from contextlib import nullcontext
 from time import perf_counter
+from typing import Any
 
 import numpy as np
 import torch
@@ -72,7 +73,7 @@ def evaluate(
     surface = Surface(objective.source, objective.seed, flat)
     with drawn(len(rows), "points") if progress else nullcontext() as bar:
         choice = _choice(objective, surface, rows, preview=preview)
-        advance = (lambda count: None) if bar is None else bar.update
+        advance = _advance(bar, len(rows) * (choice.passes if executor is None else 1))
         if executor is None:
             found = batch_losses(surface, rows, way=choice.way, note=lambda losses: advance(1))
         else:
@@ -80,6 +81,14 @@ def evaluate(
     values = [mean_and_error(found.counts, losses) for losses in found.losses]
     losses, errors = np.array(values, np.float64).T
     return Evaluations(losses, errors, str(Choice(found.way, choice.remark)), perf_counter() - start)
+
+
+def _advance(bar: Any, total: int) -> Callable[[int], object]:
+    """What moves a bar, if there is one: never beyond its end, also where points are gone through once more."""
+    if bar is None:
+        return lambda count: None
+    bar.total = total
+    return lambda count: bar.update(min(count, total - bar.n))
 
 
 def _choice(

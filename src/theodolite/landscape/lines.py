@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from theodolite.errors import SettingError
-from theodolite.landscape.batch_norm import Choice, batch_norms, evaluating, statistics_between
+from theodolite.landscape.batch_norm import Choice, evaluated, notes_of_statistics, statistics_between
 from theodolite.landscape.evaluation import evaluate
 from theodolite.landscape.points import point_of
 from theodolite.landscape.refinement import most_bent
@@ -89,10 +89,8 @@ def line(  # noqa: PLR0913  # two points, where to look, what at, and how
         return evaluate(what, *ends, preview=preview, executor=executor, progress=progress)
 
     measure: Measure = plain
-    notes = _notes(objective)
     if batch_norm is not None:
         measure = _normalised(objective, start, end, choice=batch_norm, preview=preview)
-        notes = (f"Statistics of batch normalisation are {batch_norm}.",)
     alphas, found = _refined(objective, measure, alphas, refine)
     beside = [(name, measure(other, alphas)) for name, other in further.items()]
     return Line(
@@ -103,7 +101,7 @@ def line(  # noqa: PLR0913  # two points, where to look, what at, and how
         length=float((there.double() - here.double()).norm()),
         others=tuple(Along(name, along.losses, along.errors) for name, along in beside),
         method=found.method,
-        notes=notes,
+        notes=notes_of_statistics(objective, choice=batch_norm),
     )
 
 
@@ -170,22 +168,9 @@ def _normalised(objective: Objective, start: object, end: object, *, choice: str
     statistics = statistics_between(objective, start, end, choice, at=at)
 
     def measure(what: Objective, where: Float[np.ndarray, "points"]) -> Evaluations:
-        found = []
-        for alpha in where.tolist():
-            with evaluating(objective.source.model, statistics(alpha)):
-                found.append(evaluate(what, at(alpha), (), np.zeros((1, 0)), preview=preview))
-        losses, errors = (np.concatenate([getattr(one, part) for one in found]) for part in ("losses", "errors"))
-        return Evaluations(losses, errors, found[0].method, sum(one.seconds for one in found))
+        return evaluated(what, ((at(alpha), statistics(alpha)) for alpha in where.tolist()), preview=preview)
 
     return measure
-
-
-def _notes(objective: Objective) -> tuple[str, ...]:
-    """What to know of statistics that stay as they are."""
-    norms = batch_norms(objective.source.model).values()
-    if all(norm.training for norm in norms):
-        return ()
-    return ("Batch normalisation has the same running statistics at all points, those that the model has.",)
 
 
 def _check_other(objective: Objective, other: object, name: str, *, is_same_model: bool) -> None:

@@ -1,9 +1,12 @@
 """What is the loss on a plane through a point, and where do other points fall on it?"""
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
+from numbers import Integral, Real
+from operator import index
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,9 +14,10 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from theodolite.errors import SettingError
+from theodolite.landscape.batch_norm import notes_of_statistics
 from theodolite.landscape.evaluation import evaluate
 from theodolite.landscape.points import point_of
-from theodolite.landscape.refinement import Filled, Hierarchy, widest_gap, worst
+from theodolite.landscape.refinement import Filled, Hierarchy, lower, widest_gap, worst
 from theodolite.linalg.settings import check_tolerance
 from theodolite.objective import Objective
 from theodolite.records.lines import Evaluations
@@ -26,6 +30,9 @@ _SLIGHT = 1e-3
 _ROUNDING = 1e-6
 """Share of the greatest loss below which errors of interpolation are as small as those of a loss in float32."""
 
+_MARGIN = 0.15
+"""How far a picture goes beyond the points in it, in their spread."""
+
 _PARALLEL = 1e-6
 """Sine of the angle between two directions below which they span a line."""
 
@@ -36,8 +43,9 @@ def plane(  # noqa: PLR0913  # a point, two directions, where to look, and how
     x: object,
     y: object,
     *,
-    points: tuple[int, int] = (51, 51),
-    extent: Extent = 1.0,
+    points: int | tuple[int, int] = 51,
+    extent: Extent | None = None,
+    tracks: Sequence[Track] = (),
     tolerance: float | None = None,
     budget: int | None = None,
     names: tuple[str, str] = ("x", "y"),
@@ -52,9 +60,10 @@ def plane(  # noqa: PLR0913  # a point, two directions, where to look, and how
         origin: The point at (0, 0): a vector of shape (n,), or tensors by name.
         x: First direction, shape (n,), taken at its length: the axis counts in multiples of it.
         y: Second direction, not parallel to x; it need not be orthogonal.
-        points: How many values of a and of b; 0 is exactly among them where the extent holds it.
+        points: How many values of a and of b, or one number for both; 0 is exactly among them if the extent holds it.
         extent: How far to go: ``r`` for −r ≤ a, b ≤ r; ``(r, s)`` for −r ≤ a ≤ r and −s ≤ b ≤ s; or
-            ``((a₀, a₁), (b₀, b₁))``.
+            ``((a₀, a₁), (b₀, b₁))``. None is as far as the tracks go with a margin, or 1 where there are none.
+        tracks: Points to be drawn on this plane, as ``track`` and ``pca_plane`` give them.
         tolerance: J is measured where it must be, and interpolated between, until the expected error is everywhere
             below this share of the range of the finite losses; 0.01 is a hundredth. None measures everywhere.
         budget: How many points may be measured.
@@ -89,8 +98,8 @@ def plane(  # noqa: PLR0913  # a point, two directions, where to look, and how
     here = point_of(objective, origin, "origin")
     first, second = objective.params.vector(x, "x"), objective.params.vector(y, "y")
     lengths, cosine = _checked(first, second)
-    across, up = _ends(extent)
-    a, b = grid(*across, points[0]), grid(*up, points[1])
+    x_name, y_name = _two("names", names)
+    a, b = _axes(points, (extent_of(tracks) if tracks else 1.0) if extent is None else extent)
 
     def at(cells: Int[np.ndarray, "cells 2"]) -> Evaluations:
         shares = np.stack([b[cells[:, 0]], a[cells[:, 1]]], 1)
@@ -100,7 +109,10 @@ def plane(  # noqa: PLR0913  # a point, two directions, where to look, and how
     start = np.ones((len(b), len(a)), bool) if tolerance is None and budget is None else hierarchy.first
     aim = _aim(tolerance, budget, int(start.sum()))
     found, measured, method = _measured(at, hierarchy, start, aim)
-    picture = Plane(a, b, found.values, lengths, cosine, x_name=names[0], y_name=names[1], method=method)
+    picture = Plane(
+        a, b, found.values, lengths, cosine,
+        x_name=x_name, y_name=y_name, tracks=tuple(tracks), notes=notes_of_statistics(objective), method=method,
+    )  # fmt: skip
     return picture if measured.all() else _in_part(picture, measured, found, aim)
 
 
@@ -129,11 +141,32 @@ def grid(low: float, high: float, points: int) -> Float[np.ndarray, "points"]:
     return np.concatenate([np.linspace(low, 0, before + 1)[:-1], np.linspace(0, high, points - before)])
 
 
+def extent_of(tracks: Sequence[Track]) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Where tracks are: all feet that are finite, and the origin, with a margin.
+
+    Args:
+        tracks: The tracks.
+
+    Returns:
+        First and last value of each coordinate.
+    """
+    return _around([track.x for track in tracks]), _around([track.y for track in tracks])
+
+
+def _around(sides: Sequence[Float[np.ndarray, "points"]]) -> tuple[float, float]:
+    """An interval around values and 0, with a margin."""
+    values = np.concatenate([np.zeros(1), *sides])
+    finite = values[np.isfinite(values)]
+    low, high = float(finite.min()), float(finite.max())
+    margin = _MARGIN * (high - low) or 1.0
+    return low - margin, high + margin
+
+
 def project(
     origin: Float[Tensor, "params"],
     x: Float[Tensor, "params"],
     y: Float[Tensor, "params"] | None,
-    points: Sequence[Float[Tensor, "params"]],
+    points: Iterable[Float[Tensor, "params"]],
     *,
     name: str,
 ) -> Track:
@@ -155,11 +188,11 @@ def project(
     gram = basis.T @ basis
     rows = []
     for point in points:
-        way = point.to(origin).double() - origin.double()
+        way = point.to(origin.device, torch.float64) - origin.double()
         at = torch.linalg.solve(gram, basis.T @ way)
         rows.append([*at.tolist(), float((way - basis @ at).norm()), float(way.norm())])
-    table = np.array(rows, np.float64).reshape(len(points), basis.shape[1] + 2)
-    second = table[:, 1] if y is not None else np.zeros(len(points))
+    table = np.array(rows, np.float64).reshape(-1, basis.shape[1] + 2)
+    second = table[:, 1] if y is not None else np.zeros(len(table))
     return Track(name, table[:, 0], second, table[:, -2], table[:, -1])
 
 
@@ -199,12 +232,22 @@ def _checked(x: Tensor, y: Tensor) -> tuple[tuple[float, float], float]:
     return (lengths[0], lengths[1]), cosine
 
 
-def _ends(extent: Extent) -> tuple[tuple[float, float], tuple[float, float]]:
-    """An extent written out."""
-    first, second = extent if isinstance(extent, tuple) else (extent, extent)
-    across = first if isinstance(first, tuple) else (-first, first)
-    up = second if isinstance(second, tuple) else (-second, second)
+def _axes(points: Any, extent: Any) -> tuple[Float[np.ndarray, "grid_x"], Float[np.ndarray, "grid_y"]]:
+    """The values of a and of b, of what a caller asks for."""
+    counts = (points, points) if isinstance(points, Integral) else _two("points", points)
+    sides = (extent, extent) if isinstance(extent, Real) else _two("extent", extent)
+    ends = [(-side, side) if isinstance(side, Real) else _two("extent", side) for side in sides]
+    across, up = (grid(float(low), float(high), index(count)) for (low, high), count in zip(ends, counts, strict=True))
     return across, up
+
+
+def _two(name: str, pair: Any) -> tuple[Any, Any]:
+    """Both parts of a pair."""
+    try:
+        first, second = pair
+    except (TypeError, ValueError) as error:
+        raise SettingError(f"{name} must be two, the first for x and the second for y, got {pair!r}.") from error
+    return first, second
 
 
 @dataclass(frozen=True)
@@ -248,10 +291,12 @@ def _measured(
         methods.append(found.method)
         filled = hierarchy.fill(measured, values)
         finite = values[np.isfinite(values)]
-        bound = (
-            max(aim.tolerance * float(np.ptp(finite)), _ROUNDING * float(np.abs(finite).max())) if finite.size else 0.0
-        )
-        cells = worst(filled, hierarchy.levels, tolerance=bound, count=aim.budget - int(measured.sum()))
+        rounding = _ROUNDING * float(np.abs(finite).max()) if finite.size else 0.0
+        bound = max(aim.tolerance * float(np.ptp(finite)), rounding) if finite.size else 0.0
+        left = aim.budget - int(measured.sum())
+        cells = worst(filled, hierarchy.levels, tolerance=bound, count=left)
+        if not len(cells):
+            cells = lower(filled, measured, tolerance=rounding, count=left)
     return filled, measured, "; ".join(dict.fromkeys(methods))
 
 
@@ -259,8 +304,8 @@ def _in_part(picture: Plane, measured: Bool[np.ndarray, "grid_y grid_x"], found:
     """What to know of a picture that is interpolated in part."""
     gap, error = widest_gap(measured), float(found.errors.max())
     notes = [
-        f"J was measured at {measured.sum()} of {measured.size} points and interpolated between. What fits between "
-        f"them, at most {gap} × {gap} points wide, may have been missed."
+        *picture.notes,
+        f"What fits between the points where J was measured, at most {gap} × {gap} points wide, may have been missed.",
     ]
     if measured.sum() >= aim.budget:
         notes.append(f"The budget of {aim.budget} points was spent.")

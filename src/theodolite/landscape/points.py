@@ -1,6 +1,6 @@
 """Which point of θ-space is meant: by a flat vector, the state of a model, a snapshot of a run?"""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from jaxtyping import Float
@@ -9,9 +9,6 @@ from torch import Tensor, nn
 from theodolite.errors import SettingError, ShapeError
 from theodolite.objective import Objective
 
-_WRAPPERS = ("module.", "_orig_mod.")
-"""What data-parallel wrappers and ``torch.compile`` put before every name."""
-
 
 def point_of(objective: Objective, value: object, name: str = "point") -> Float[Tensor, "params"]:
     """A point as one flat vector.
@@ -19,7 +16,8 @@ def point_of(objective: Objective, value: object, name: str = "point") -> Float[
     Args:
         objective: J(θ).
         value: A vector of shape (n,); or tensors or arrays by name, as ``model.state_dict()``, ``Run.snapshot(step)``
-            and safetensors give them. Buffers and parameters that are no part of θ may be among them.
+            and safetensors give them. Buffers and parameters that are no part of θ may be among them, and one prefix
+            before all names of the model.
         name: What to call it in the error.
 
     Returns:
@@ -32,7 +30,7 @@ def point_of(objective: Objective, value: object, name: str = "point") -> Float[
     params = objective.params
     if not isinstance(value, Mapping):
         return params.vector(value, name)
-    entries = bare(value)
+    entries = bare(value, params.names)
     missing = [key for key in params.names if key not in entries]
     if missing:
         raise SettingError(
@@ -52,13 +50,26 @@ def point_of(objective: Objective, value: object, name: str = "point") -> Float[
     return params.flatten(parts)
 
 
-def bare(state: Mapping[str, object]) -> dict[str, object]:
-    """A state without what wrappers put before every name."""
+def bare(state: Mapping[str, object], names: Sequence[str]) -> dict[str, object]:
+    """A state without what wrappers and trainers put before every name, such as "module." or "model.".
+
+    Args:
+        state: Tensors by name.
+        names: Names of the parameters.
+
+    Returns:
+        The state itself if it holds them all, or does not have exactly one prefix under which they all stand; else what
+        stands under that prefix.
+    """
     entries = dict(state)
-    for prefix in _WRAPPERS:
-        if entries and all(key.startswith(prefix) for key in entries):
-            entries = {key.removeprefix(prefix): value for key, value in entries.items()}
-    return entries
+    if not names or all(name in entries for name in names):
+        return entries
+    ends = (key.removesuffix(names[0]) for key in entries if key.endswith(f".{names[0]}"))
+    prefixes = [prefix for prefix in ends if all(f"{prefix}{name}" in entries for name in names)]
+    if len(prefixes) != 1:
+        return entries
+    (prefix,) = prefixes
+    return {key.removeprefix(prefix): value for key, value in entries.items() if key.startswith(prefix)}
 
 
 def _names(objective: Objective) -> frozenset[str]:

@@ -1,6 +1,6 @@
 """What does a training look like from outside: in the plane of its principal components, and beside a straight line?"""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -9,9 +9,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from theodolite.errors import SettingError, ShapeError
+from theodolite.landscape.batch_norm import notes_of_statistics
 from theodolite.landscape.directions import Frame
 from theodolite.landscape.evaluation import evaluate
-from theodolite.landscape.planes import grid
+from theodolite.landscape.planes import extent_of, grid
+from theodolite.landscape.points import bare
 from theodolite.landscape.trajectories import Origin, Trajectory, gram_matrix, pieces_from
 from theodolite.objective import Objective
 from theodolite.records.planes import Track
@@ -23,13 +25,14 @@ _RANK = 1e-13
 _ON_LINE = 1e-9
 """Share of the distance from the start below which a point has no side of the line on which it lies."""
 
-_MARGIN = 0.15
-"""How far a picture goes beyond the points in it, in their spread."""
+
+_TOLD = 4
+"""So many steps are told by their number."""
 
 
 @dataclass(frozen=True, eq=False)
 class PrincipalPlane:
-    """The plane of the first two principal components: ``plane(objective, *found, extent=found.extent)``.
+    """The plane of the first two principal components: ``plane(objective, *found, tracks=(found.track,))``.
 
     Attributes:
         frame: Origin, and the unit vectors of both components, in the type of the points.
@@ -55,8 +58,7 @@ class PrincipalPlane:
     @property
     def extent(self) -> tuple[tuple[float, float], tuple[float, float]]:
         """Where to draw: all feet and the origin, with a margin."""
-        first, second = (_around(np.append(side, 0.0)) for side in (self.track.x, self.track.y))
-        return first, second
+        return extent_of((self.track,))
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,8 +160,8 @@ def project(
 
     Args:
         trajectory: The points.
-        start: Where the line begins, shape (n,), most often ``trajectory.point(0)``.
-        end: Where it ends.
+        start: Where the line begins, most often ``trajectory.point(0)``: a vector of shape (n,), or tensors by name.
+        end: Where it ends, likewise.
         objective: Measures J at the points, and on the lines across.
         offsets: Distances r from the line at which J is measured on the line through each point and its foot, where the
             point itself stands at r = β; or how many, from −max β to 1.25 max β, with 0 among them. None measures none.
@@ -191,12 +193,13 @@ def project(
             raise SettingError("lines across need an objective, got offsets alone. Give objective=.")
         return found
     losses = _losses(trajectory, np.arange(len(trajectory)), objective)
+    found = replace(found, losses=losses, notes=notes_of_statistics(objective))
     if offsets is None:
-        return replace(found, losses=losses)
+        return found
     places, r = _places(rows, len(trajectory)), _offsets(offsets, beside)
     places = places[np.isfinite(beside[places])]
     feet = _Feet(trajectory, here, unit, along, beside)
-    return _across(replace(found, losses=losses), objective, feet, places=places, offsets=r)
+    return _across(found, objective, feet, places=places, offsets=r)
 
 
 def _beside(
@@ -248,20 +251,27 @@ def _across(
     """Measure J on the lines across."""
     sided = np.array([place for place in places.tolist() if feet.has_side(place)], np.int64)
     if not sided.size:
-        return replace(found, notes=("Every point lies on the line: there is no way across.",))
-    notes = []
+        return replace(found, notes=(*found.notes, "Every point lies on the line: there is no way across."))
+    notes = _alone(found.steps[places[~np.isin(places, sided)]])
     rows, method = [], ""
     for place in places.tolist():
         nearest = int(sided[np.argmin(np.abs(sided - place))])
-        if nearest != place:
-            step = found.steps[place]
-            notes.append(f"The point of step {step} lies on the line; its row looks to the side of the nearest row.")
         ways = (torch.from_numpy(feet.side(nearest)),)
         row = evaluate(objective, torch.from_numpy(feet.foot(place)), ways, offsets[:, None])
         rows.append(row.losses)
         method = row.method
     surface = np.array(rows).reshape(len(places), len(offsets))
-    return replace(found, offsets=offsets, surface=surface, across=places, method=method, notes=tuple(notes))
+    return replace(found, offsets=offsets, surface=surface, across=places, method=method, notes=(*found.notes, *notes))
+
+
+def _alone(steps: Int[np.ndarray, "points"]) -> tuple[str, ...]:
+    """That points on the line have no side of their own."""
+    if not steps.size:
+        return ()
+    told = ", ".join(str(step) for step in steps[:_TOLD]) + (f" and {steps.size - _TOLD} more" * (steps.size > _TOLD))
+    if steps.size == 1:
+        return (f"The point of step {told} lies on the line; its row looks to the side of the nearest row.",)
+    return (f"The points of steps {told} lie on the line; their rows look to the side of the nearest row.",)
 
 
 def _axes(trajectory: Trajectory, count: int, origin: Origin) -> _Axes:
@@ -279,6 +289,8 @@ def _axes(trajectory: Trajectory, count: int, origin: Origin) -> _Axes:
     centred = gram - gram.mean(0) - gram.mean(1)[:, None] + gram.mean()
     values, vectors = np.linalg.eigh((centred + centred.T) / 2)
     values, vectors = values[::-1][:count], vectors[:, ::-1][:, :count]
+    # Of a small component rounding leaves a part along 1, which the way from the mean to the origin would blow up.
+    vectors -= vectors.mean(0)
     total = float(np.trace(centred))
     holds = values > _RANK * max(total, 0.0)
     scale = np.where(holds, 1 / np.sqrt(np.where(holds, values, 1.0)), 0.0)
@@ -326,7 +338,16 @@ def _losses(
 
 
 def _vector(value: object, name: str, trajectory: Trajectory) -> Float[np.ndarray, "params"]:
-    """A point of the caller, in float64."""
+    """A point of the caller, in float64; tensors by name stand in the order of the trajectory."""
+    if isinstance(value, Mapping):
+        entries = bare(value, trajectory.names)
+        missing = [key for key in trajectory.names if key not in entries]
+        if missing or not trajectory.names:
+            raise SettingError(
+                f"{name} must be a vector, or hold the tensors of the trajectory {trajectory.names[:4]}, got "
+                f"{list(entries)[:4]}. Take a point of the trajectory, or open it with names=objective.names."
+            )
+        value = torch.cat([torch.as_tensor(entries[key]).detach().reshape(-1) for key in trajectory.names])
     vector = torch.as_tensor(value).detach().to("cpu", torch.float64).numpy()
     if vector.shape != (trajectory.dimension,):
         raise ShapeError(
@@ -356,10 +377,3 @@ def _offsets(offsets: int | Float[np.ndarray, "offsets"], beside: Float[np.ndarr
     if values.ndim != 1 or not values.size or not np.isfinite(values).all() or np.any(np.diff(values) <= 0):
         raise SettingError(f"offsets must be finite values that ascend, got {values.tolist()!r:.80}. Sort them.")
     return values
-
-
-def _around(values: Float[np.ndarray, "points"]) -> tuple[float, float]:
-    """An interval around values, with a margin."""
-    low, high = float(values.min()), float(values.max())
-    margin = _MARGIN * (high - low) or 1.0
-    return low - margin, high + margin

@@ -323,6 +323,26 @@ def worst(
     return places[order]
 
 
+def lower(
+    filled: Filled, measured: Bool[np.ndarray, "rows columns"], *, tolerance: float, count: int
+) -> Int[np.ndarray, "cells 2"]:
+    """The least of the values, where it is interpolated: nothing is to be lowest that was not seen.
+
+    Args:
+        filled: The grid so far.
+        measured: Which points were.
+        tolerance: By so much it may be below all that was measured.
+        count: How many points at most.
+
+    Returns:
+        Row and column of one point; none if a measured one is as low.
+    """
+    values = np.where(np.isfinite(filled.values), filled.values, np.inf)
+    place = np.unravel_index(int(values.argmin()), values.shape)
+    is_seen = values[place] >= np.min(values, where=measured, initial=np.inf) - tolerance
+    return np.array([place]) if count > 0 and not is_seen else np.zeros((0, 2), int)
+
+
 def widest_gap(measured: Bool[np.ndarray, "rows columns"]) -> int:
     """Side of the largest square of points none of which was measured.
 

@@ -1,5 +1,6 @@
 """Which way of evaluating J is the fastest here, and does it give the same J?"""
 
+import logging
 from dataclasses import dataclass, replace
 from time import perf_counter, process_time
 from typing import Any
@@ -14,6 +15,8 @@ from theodolite.landscape.flats import Surface
 from theodolite.landscape.ways import BatchLosses, Way, batch_losses
 from theodolite.objective.isolation import isolated
 from theodolite.objective.sources import Source
+
+_LOG = logging.getLogger(__name__)
 
 FEW = 8
 """Fewer points are evaluated the plain way: trying others would cost more than it saves."""
@@ -50,11 +53,13 @@ class Choice:
         way: The way.
         remark: How well it agrees with others, or why another was left out.
         points: For so many points or fewer it is the choice: more would pay for trying further ways.
+        passes: How many times all points are gone through, for data that are not held as a whole; 1 where not tried.
     """
 
     way: Way
     remark: str = ""
     points: float = 0
+    passes: int = 1
 
     def __str__(self) -> str:
         """Both in words."""
@@ -96,11 +101,12 @@ def chosen(surface: Surface, rows: Float[np.ndarray, "points directions"], *, pr
         return replace(first, points=np.inf)
     contest = _Contest(surface, rows)
     if contest.best.is_guarded or not np.all(np.isfinite(contest.values)):
-        return replace(first, way=replace(contest.best, is_preview=first.way.is_preview), points=np.inf)
+        way = replace(contest.best, is_preview=first.way.is_preview)
+        return replace(first, way=way, points=np.inf, passes=contest.passes)
     remark = contest.preview() if first.way.is_preview else first.remark
     for change in _changes(surface):
         contest.offer(change)
-    return Choice(contest.best, remark, contest.points)
+    return Choice(contest.best, remark, contest.points, contest.passes)
 
 
 def _changes(surface: Surface) -> list[dict[str, Any]]:
@@ -145,6 +151,7 @@ class _Contest:
         # Where J is finite anywhere, it is so near the origin.
         self._rows = rows[by_distance[[0, len(rows) // 2]]]
         self._slow: list[int] = []
+        self.passes = 0
         found, self._time = self._tried(Way())
         self.best, self.values = found.way, _means(found)
         self.points, self._many = np.inf, len(rows)
@@ -156,6 +163,7 @@ class _Contest:
         found = batch_losses(self._surface, self._rows[[0, 0, 1]], way=way, note=clock)
         laps = clock.laps[len(clock.laps) % 3 :]  # a way that was given up half-way has left some
         blocks = np.array(laps).reshape(-1, 3)
+        self.passes = self.passes or len(blocks)
         return found, float(blocks[:, 1:].min(1).sum())
 
     def offer(self, change: dict[str, Any]) -> None:
@@ -168,14 +176,22 @@ class _Contest:
             return
         now = _Clock(self._surface.source.params.device).now
         begun = now()
-        full = replace(way, is_preview=False)
-        if not way.is_preview or self._agrees(batch_losses(self._surface, self._rows, way=full), full):
-            found, seconds = self._tried(way)
-            if "size" in change and seconds > _SLOW * self._time:
-                self._slow.append(way.size)
-            if seconds < _GAIN * self._time and (way.is_preview or self._agrees(found, full)):
-                self.best, self._time = way, seconds
+        try:
+            self._compete(way, is_cut="size" in change)
+        except Exception as error:  # noqa: BLE001 - whatever a model raises on a piece of a graph's adjacency, say
+            _LOG.debug("evaluating J %s was left out: %s", way, error)
         self._left -= now() - begun
+
+    def _compete(self, way: Way, *, is_cut: bool) -> None:
+        """Take a way if it agrees and is faster."""
+        full = replace(way, is_preview=False)
+        if way.is_preview and not self._agrees(batch_losses(self._surface, self._rows, way=full), full):
+            return
+        found, seconds = self._tried(way)
+        if is_cut and seconds > _SLOW * self._time:
+            self._slow.append(way.size)
+        if seconds < _GAIN * self._time and (way.is_preview or self._agrees(found, full)):
+            self.best, self._time = way, seconds
 
     def _agrees(self, found: BatchLosses, way: Way) -> bool:
         """Whether a way was gone as asked, and gave the J of the plain one."""
@@ -188,7 +204,10 @@ class _Contest:
             How near it is, or why it was left out.
         """
         way = replace(self.best, is_preview=True)
-        found, seconds = self._tried(way)
+        try:
+            found, seconds = self._tried(way)
+        except RuntimeError as refusal:  # an operation that is not there in bfloat16
+            return f"bfloat16 preview left out: {str(refusal).partition(chr(10))[0]}"
         error = float(np.abs(_means(found) - self.values).max() / max(np.abs(self.values).max(), _TINY))
         if not error <= _COARSE:
             return f"bfloat16 preview left out: off by {error:.0%} of J at two points"

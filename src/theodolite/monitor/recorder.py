@@ -5,7 +5,6 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -128,10 +127,6 @@ class Recorder:
         if step > self._told_at and (is_last or step >= 1.5 * self._told_at):
             self._told_at = step
             self.event("budget", step, account())
-
-    def snapshot(self, step: int, arrays: Mapping[str, np.ndarray], dtype_names: Mapping[str, str]) -> None:
-        """Store parameters."""
-        self._written(partial(self._writer.snapshot, dtype_names=dtype_names or None), step, arrays)
 
     def close(self) -> None:
         """Close the run."""

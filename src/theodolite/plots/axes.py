@@ -238,7 +238,7 @@ def _draw_field(ax: Axes, layer: Field) -> None:
     count = len(SHADES_LIGHT)
     bounds = np.linspace(low, high, count + 1)
     clipped = np.ma.clip(place, low, high)
-    if min(layer.z.shape) > 1:
+    if min(layer.z.shape) > 1 and place.count():
         drawn = ax.contourf(layer.x, layer.y, clipped, bounds, colors=SHADES_LIGHT, zorder=0.2)
         ax.contour(layer.x, layer.y, clipped, bounds[1:-1], colors=INK, linewidths=0.4, alpha=0.45, zorder=0.3)
         bar = ax.figure.colorbar(drawn, ax=ax, pad=0.015, aspect=35, ticks=bounds[::2])

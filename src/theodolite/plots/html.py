@@ -1,9 +1,11 @@
 """How do pictures stand on a page of their own: one HTML file that needs nothing else, not even a network?"""
 
 import base64
+import gzip
 import hashlib
 import json
 from collections.abc import Sequence
+from functools import cache
 from html import escape
 from importlib.resources import files
 from typing import Any
@@ -27,21 +29,22 @@ def page(pictures: Sequence[Chart | Scene | Absent], *, is_moving: bool = False)
     Returns:
         HTML. The same pictures give the same text.
 
-    Limits: 5 MB, for plotly is inside.
+    Limits: 2 MB, for plotly is inside, compressed; browsers unpack it since 2023.
     """
     figures: list[dict[str, Any]] = []
     body = "\n".join(_figure(one, figures, is_moving=is_moving) for one in pictures)
-    bundle, script, style = get_plotlyjs(), _file("picture.js"), _file("picture.css")
+    script, style = _file("picture.js"), _file("picture.css")
     title = escape(pictures[0].title if pictures else "No picture")
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{_policy(bundle, script)}">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{_policy(get_plotlyjs(), script)}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f'<meta name="color-scheme" content="light dark">\n<title>{title}</title>\n<style>\n{style}</style>\n</head>\n'
         f"<body>\n<main>\n{body}\n</main>\n"
         f'<script type="application/json" id="figures">{_json(figures)}</script>\n'
         f'<script type="application/json" id="palette">{_json(themes())}</script>\n'
-        f"<script>{bundle}</script>\n<script>{script}</script>\n</body>\n</html>\n"
+        f'<script type="text/plain" id="plotly">{_plotly()}</script>\n'
+        f"<script>{script}</script>\n</body>\n</html>\n"
     )
 
 
@@ -70,6 +73,12 @@ def still(picture: Chart | Scene) -> dict[str, Any]:
         ``data`` and ``layout`` of strict JSON values, colours by name.
     """
     return plotly_chart(picture) if isinstance(picture, Chart) else plotly_scene(picture)
+
+
+@cache
+def _plotly() -> str:
+    """Plotly, compressed, as text."""
+    return base64.b64encode(gzip.compress(get_plotlyjs().encode(), mtime=0)).decode()
 
 
 def _file(name: str) -> str:

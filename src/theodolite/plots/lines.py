@@ -9,6 +9,9 @@ from theodolite.records.lines import Along, Line
 from theodolite.records.planes import Track
 from theodolite.records.run import Run
 
+_ROUNDING = 1e-6
+"""Changes of the loss below this share of its greatest value between the ends are rounding, as for the record."""
+
 _ROLES = (Role.MAIN, Role.SECOND, Role.THIRD, Role.MUTED)
 
 
@@ -154,7 +157,7 @@ def _ends(line: Line) -> tuple[Label, ...]:
     for at, name in zip(between[[0, -1]] if between.size > 1 else (), (line.start, line.end), strict=False):
         if np.isfinite(loss[at]):
             found.append(Label(f"{name} {number(float(loss[at]), 3)}", float(alpha[at]), float(loss[at])))
-    if np.isfinite(line.barrier) and not line.is_monotone and line.barrier > 0:
+    if not line.is_monotone and _has_barrier(line):
         inside = (alpha >= 0) & (alpha <= 1)
         top = int(np.flatnonzero(inside)[np.argmax(loss[inside])])
         found.append(Label(f"barrier {number(line.barrier, 2)}", float(alpha[top]), float(loss[top])))
@@ -165,15 +168,36 @@ def _takeaway(line: Line) -> str:
     ends = f"between {_the(line.start)} and {_the(line.end)}"
     if line.positions.size < 2:
         return "Too few points were measured to say anything of the line."
+    inside = _inside(line)
+    if not np.isfinite(inside).all():
+        return f"The loss is not finite everywhere on the straight line {ends}."
+    if line.is_monotone or not _has_barrier(line):
+        return _without_barrier(line, inside)
+    return f"A barrier of {number(line.barrier, 2)} in loss stands on the straight line {ends}."
+
+
+def _without_barrier(line: Line, inside: np.ndarray) -> str:
+    """How a loss goes that never rises above its higher end."""
+    ends, slack = f"{_the(line.start)} and {_the(line.end)}", _ROUNDING * float(np.abs(inside).max())
+    if np.ptp(inside) <= slack:
+        return f"The loss is the same all along the straight line between {ends}."
     if line.is_monotone:
         bent = ", and is convex there" if line.is_convex else ""
-        return f"The loss falls all the way along the straight line{bent}: no wall stands {ends}."
-    barrier = line.barrier
-    if not np.isfinite(barrier):
-        return f"The loss is not finite everywhere on the straight line {ends}."
-    if barrier > 0:
-        return f"A barrier of {number(barrier, 2)} in loss stands on the straight line {ends}."
+        return f"The loss falls all the way along the straight line{bent}: no wall stands between {ends}."
+    if np.all(np.diff(inside) >= -slack):
+        return f"The loss rises all the way along the straight line from {_the(line.start)} to {_the(line.end)}."
     return "The loss does not fall evenly along the straight line, but never rises above its higher end."
+
+
+def _inside(line: Line) -> np.ndarray:
+    """The losses from start to end."""
+    return np.asarray(line.losses)[(line.positions >= 0) & (line.positions <= 1)]
+
+
+def _has_barrier(line: Line) -> bool:
+    """Whether the loss rises above its higher end by more than rounding."""
+    inside = _inside(line)
+    return bool(np.isfinite(inside).all() and line.barrier > _ROUNDING * np.abs(inside).max(initial=0.0))
 
 
 def _the(name: str) -> str:

@@ -69,7 +69,7 @@ def marks_plane(
         reading or f"Each place is one θ. Across: {plane.x_name}. Up: {plane.y_name}. The bar explains the shades.",
         axis_of(shown, 0),
         axis_of(shown, 1),
-        (field, *_dots(shown), *tracks, Label(plane.origin, 0.0, 0.0)),
+        (field, *_dots(shown), *tracks, *([Label(plane.origin, 0.0, 0.0)] if holds_origin(plane) else [])),
         (*outside_notes(shown), _scales(shown), *clipped, *notes_of_plane(shown), *plane.notes),
     )
 
@@ -117,18 +117,25 @@ def is_preview(plane: Plane) -> bool:
 
 
 def extremes(plane: Plane) -> str:
-    """What the loss is at the origin, and where it is least and greatest."""
+    """What the loss is at the origin, and where it is least and greatest, of the points where it was measured."""
     loss = np.asarray(plane.losses)
-    if not np.isfinite(loss).any():
+    known = np.isfinite(loss) & (plane.measured if plane.measured.size else True)
+    if not known.any():
         return "The loss is finite nowhere on this plane."
-    low, high = float(np.nanmin(np.where(np.isfinite(loss), loss, np.nan))), float(np.max(loss[np.isfinite(loss)]))
-    row, column = np.unravel_index(int(np.argmin(np.where(np.isfinite(loss), loss, np.inf))), loss.shape)
-    i, j = int(np.argmin(np.abs(plane.x))), int(np.argmin(np.abs(plane.y)))
-    least = f"it is least at ({number(float(plane.x[column]), 2)}, {number(float(plane.y[row]), 2)})"
-    where = "nothing on this plane is lower" if i == column and j == row else least
-    here = float(loss[j, i])
+    low, high = float(np.min(loss[known])), float(np.max(loss[known]))
+    row, column = np.unravel_index(int(np.argmin(np.where(known, loss, np.inf))), loss.shape)
+    least = f"least at ({number(float(plane.x[column]), 2)}, {number(float(plane.y[row]), 2)})"
+    span = f"It runs from {number(low, 3)} to {number(high, 3)}."
+    if not holds_origin(plane):
+        return f"The loss is {least}. {span}"
+    here = float(loss[int(np.argmin(np.abs(plane.y))), int(np.argmin(np.abs(plane.x)))])
     told = f"The loss is {number(here, 3)} at {plane.origin}" if np.isfinite(here) else "The loss is not finite there"
-    return f"{told}; {where}. It runs from {number(low, 3)} to {number(high, 3)}."
+    return f"{told}; {'nothing on this plane is lower' if here <= low else f'it is {least}'}. {span}"
+
+
+def holds_origin(plane: Plane) -> bool:
+    """Whether the point that a plane is laid through is among those that it shows."""
+    return bool(plane.x[0] <= 0 <= plane.x[-1] and plane.y[0] <= 0 <= plane.y[-1])
 
 
 def notes_of_plane(plane: Plane) -> tuple[str, ...]:
@@ -143,7 +150,7 @@ def notes_of_plane(plane: Plane) -> tuple[str, ...]:
         error = number(plane.interpolation_error, 2)
         told.append(
             f"J was evaluated at {count} of {plane.measured.size} points (dots); between them it is interpolated, "
-            f"wrong by {error} at most, as far as can be estimated."
+            f"wrong by {error} at most, as far as can be estimated{_too_coarse(plane)}."
         )
     if abs(plane.cosine) > _OBLIQUE:
         told.append(
@@ -155,6 +162,13 @@ def notes_of_plane(plane: Plane) -> tuple[str, ...]:
     elif plane.method:
         told.append(f"How J was evaluated: {plane.method}.")
     return tuple(told)
+
+
+def _too_coarse(plane: Plane) -> str:
+    """That low values are known less well than they are drawn on a logarithmic scale."""
+    seen = plane.losses[plane.measured & np.isfinite(plane.losses)]
+    is_hidden = seen.size > 0 and 0 < seen.min() < plane.interpolation_error
+    return f": where J is near its least, {number(float(seen.min()), 2)}, shades say little" if is_hidden else ""
 
 
 def _dots(plane: Plane) -> tuple[Dots, ...]:

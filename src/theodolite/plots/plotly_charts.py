@@ -32,6 +32,8 @@ from theodolite.plots.scales import forward, levels, number, texts_apart, ticks
 _SYMBOLS = {"circle": "circle", "square": "square", "diamond": "diamond", "triangle": "triangle-up"}
 _PATTERNS = {"": "", "/": "/", "\\": "\\", ".": "."}
 _HOVER = "%{customdata}"
+MODEBAR = {"bgcolor": "rgba(0,0,0,0)", "color": "@ink/60", "activecolor": "@ink"}
+"""Without it, the bar of tools is grey: plotly takes the ground of a figure, which is transparent, for black."""
 
 
 def plotly_chart(chart: Chart) -> dict[str, Any]:
@@ -368,6 +370,7 @@ def _layout(chart: Chart, shapes: list[dict[str, Any]], notes: list[dict[str, An
         "bargap": 0,
         "hovermode": "closest" if chart.name == "line" or plane else "x unified",
         "hoverlabel": {"bgcolor": "@paper", "bordercolor": "@axis", "font": {"color": "@ink"}},
+        "modebar": MODEBAR,
         "showlegend": bool(stacked(chart)) or plane,
         "legend": legend,
         "margin": {"l": 64, "r": 96 if plane else 136, "t": 40 if plane else 10, "b": 44},

@@ -6,7 +6,7 @@ import numpy as np
 
 from theodolite.plots.marks import Axis, Flight, Scene, Surface
 from theodolite.plots.palette import SLOPES_LIGHT, STYLES
-from theodolite.plots.plotly_charts import folded, values
+from theodolite.plots.plotly_charts import MODEBAR, folded, values
 from theodolite.plots.scales import forward, number, ticks
 
 _SYMBOLS = {"circle": "circle", "square": "square", "diamond": "diamond", "triangle": "cross"}  # of those in space
@@ -128,6 +128,7 @@ def _layout(scene: Scene) -> dict[str, Any]:
             "dragmode": "turntable",
         },
         "hoverlabel": {"bgcolor": "@paper", "bordercolor": "@axis", "font": {"color": "@ink"}},
+        "modebar": MODEBAR,
         "showlegend": bool(scene.flights),
         "legend": {"orientation": "h", "x": 0, "xanchor": "left", "y": 1, "yanchor": "top"},
         "margin": {"l": 0, "r": 0, "t": 0, "b": 0},

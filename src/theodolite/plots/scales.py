@@ -212,7 +212,7 @@ def number(value: float, digits: int = 4) -> str:
         return "–"
     if math.isinf(value):
         return "∞" if value > 0 else "−∞"
-    text = f"{value:.{digits}g}"
+    text = f"{value + 0.0:.{digits}g}"  # not −0
     if "e" in text and abs(value) < 1e6 and abs(value) >= 1:
         text = f"{float(text):.0f}"
     if "e" in text:

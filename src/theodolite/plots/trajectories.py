@@ -3,6 +3,7 @@
 import numpy as np
 
 from theodolite.plots.marks import Absent, Bars, Chart, Curve, Label, Layer, Level, Points, Role, Way
+from theodolite.plots.planes import share
 from theodolite.plots.reading import measured, notes_of, scattered, unplaced
 from theodolite.plots.scales import fit, number, percent, things
 from theodolite.records.trajectories import Components, Projection, Winding
@@ -32,8 +33,8 @@ def marks_shares(components: Components) -> Chart:
         "shares",
         "How flat the trajectory is",
         f"The first two components hold {percent(held)} of the variance of the trajectory.",
-        "One bar a principal component. The squares are a random walk of many dimensions, 6/(π k)²: only what exceeds "
-        "them tells of the loss.",
+        "One bar a principal component. The squares are a random walk of many even moves in many dimensions, 6/(π k)²: "
+        "what is near them tells nothing of the loss.",
         things("principal component", names),
         fit("share of the variance", "", [np.concatenate([shares, walk, [0.0]])], scale="linear"),
         (
@@ -43,7 +44,8 @@ def marks_shares(components: Components) -> Chart:
         (
             f"{components.steps.size} points of the trajectory; {shares.size} of {components.shares.size} components "
             f"drawn, which hold {percent(float(shares.sum()))}.",
-            "Source of the random walk: Antognini & Sohl-Dickstein 2018.",
+            "Source of the random walk: Antognini & Sohl-Dickstein 2018. Of uneven moves the first component of a "
+            "walk holds more, up to all: random_walk_like has the moves of this way.",
         ),
     )
 
@@ -68,7 +70,8 @@ def marks_components(components: Components) -> Chart | Absent:
         components.outside, components.distances, out=np.zeros(x.size), where=np.asarray(components.distances) > 0
     )
     total = float(np.sum(np.square(components.distances)))
-    outside = float(np.sqrt((total - np.sum(x**2 + y**2)).clip(0) / total)) if total > 0 else 0.0
+    off = float(np.sum(np.square(components.outside)) + np.sum(np.square(at[:, 2:])))
+    outside = share(float(np.sqrt(off / total))).capitalize() if total > 0 else "Nothing"
     return Chart(
         "components",
         title,
@@ -84,7 +87,7 @@ def marks_components(components: Components) -> Chart | Absent:
             Label(f"step {int(components.steps[-1])}", float(x[-1]), float(y[-1])),
         ),
         (
-            f"{percent(outside)} of the distance from {components.origin} lies outside these two components. "
+            f"{outside} of the distance from {components.origin} lies outside these two components. "
             "Points are drawn smaller the farther they lie outside the components that were kept.",
         ),
     )  # fmt: skip
