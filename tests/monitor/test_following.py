@@ -37,7 +37,7 @@ def recorded(tmp_path_factory):
         optimizer.zero_grad()
         model(batch).backward()
         optimizer.step()
-    monitor.diagnose(seconds=20)
+    monitor.diagnose(seconds=60)
     return Run(place).result("Passages")
 
 

@@ -33,7 +33,7 @@ _FEWEST_POINTS, _MOST_POINTS = 9, 33
 _WAY_SHARE, _FEWEST_PLACES = 0.2, 5
 """Of the time of the survey, what the points of the way may take, and how many there are at least."""
 
-_AGAIN_SHARE = 0.2
+_AGAIN_SHARE = 0.3
 """Of the time of the survey, what steps taken again at points of the past may take."""
 
 _FEWEST_BATCHES = 8
@@ -174,7 +174,8 @@ def _ground(observer: Observer, clock: Clock, seconds: float, habits: Habits) ->
     held, whole = observer.held.sample, observer.held.is_whole
     each = _seconds_of_a_gradient(bench.objective(held[:1], precision))
     affordable = int(2 * seconds / (COST * each))
-    kept = min(len(held), max(affordable, _FEWEST_BATCHES if affordable >= _SLOW else _FEWEST_BATCHES // 2))
+    fewest = _FEWEST_BATCHES if affordable >= _SLOW else _FEWEST_BATCHES // 2
+    kept, each = _sampled(bench, held, precision, most=2 * seconds / COST, kept=min(len(held), max(affordable, fewest)))
     sample = held[:kept]
     if kept < len(held):
         whole = False
@@ -183,7 +184,7 @@ def _ground(observer: Observer, clock: Clock, seconds: float, habits: Habits) ->
         sample, whole = sample[:1], True
     groups = None if affordable >= _SLOW else _FEW_GROUPS
     split = split_sample(bench, sample, precision, is_whole=whole, groups=groups)
-    share = 2 * seconds / (COST * each * len(sample))
+    share = 2 * seconds / (COST * each)
     ground = Ground(
         bench=bench,
         optimizer=observer.optimizer,
@@ -204,6 +205,28 @@ def _ground(observer: Observer, clock: Clock, seconds: float, habits: Habits) ->
         greatest_rate=habits.greatest_rate,
     )
     return ground if math.isfinite(split.whole.value(ground.theta)) else _last_finite(ground)
+
+
+def _sampled(bench: Bench, held: Sequence[Batch], precision: Precision, *, most: float, kept: int) -> tuple[int, float]:
+    """How many of the held batches are used: small ones cost next to nothing together, where they may be merged.
+
+    Args:
+        bench: The model with its loss.
+        held: All that there are.
+        precision: Autocast state of the run.
+        most: Seconds that a gradient of J over all that are used may take.
+        kept: At least so many.
+
+    Returns:
+        Their number, and the seconds that a gradient of J over them takes.
+
+    Cost: a few gradients over what is used.
+    """
+    while True:
+        each = _seconds_of_a_gradient(bench.objective(bench.grouped(held[:kept], precision), precision))
+        if kept == len(held) or 2 * each > most:
+            return kept, each
+        kept = min(len(held), 2 * kept)
 
 
 def _seconds_of_a_gradient(objective: Objective) -> float:

@@ -20,7 +20,7 @@ from theodolite.probes.whatifs import pooled, rescaled
 from theodolite.records import Estimate, Passage, Passages, Progress, Run, Series
 from theodolite.records.timeline import window_edges
 
-_WARM, _MEASURED, _RESCALED = 8, 4, 1
+_WARM, _MEASURED, _RESCALED = 8, 4, 3
 """Steps in which an optimizer that begins afresh finds its stride; steps that are measured, and also rescaled."""
 
 
@@ -87,7 +87,7 @@ def passages(ground: Ground, run: Run) -> Passages:
     Raises:
         RunError: If a snapshot cannot be read.
 
-    Cost: for each window eight plain steps, and the budgets of four and the rescaling of one.
+    Cost: for each window eight plain steps, and the budgets of four and the rescaling of three.
 
     Limits: the optimizer begins afresh at each point, with eight steps to find its stride; the order of the batches is
     another one, and buffers are those of the nearest point whose buffers were kept.
@@ -99,7 +99,7 @@ def passages(ground: Ground, run: Run) -> Passages:
         places |= {
             step: partial(theta.to, ground.theta) for step, theta in zip(points.steps, points.thetas, strict=True)
         }
-    for first, last in pairwise(edges[:-1]):
+    for first, last in reversed(list(pairwise(edges[:-1]))):  # the latest first, should the time not suffice
         inside = [step for step in places if first <= step < last]
         if not inside or ground.clock.is_over:
             continue
@@ -108,7 +108,7 @@ def passages(ground: Ground, run: Run) -> Passages:
         near = None if points is None else min(range(len(points.steps)), key=lambda k: abs(points.steps[k] - step))
         buffers = points.buffers[near] if points is not None and near is not None else {}
         found.append(_passed(there, buffers, _rate_at(rates, step)))
-    return Passages(tuple(found))
+    return Passages(tuple(reversed(found)))
 
 
 def _stored(ground: Ground, run: Run, step: int) -> Tensor:
