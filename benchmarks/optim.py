@@ -30,7 +30,7 @@ from theodolite.problems.saddles import SADDLES
 
 RESULT = Path(__file__).parent / "results" / "optim.md"
 
-NOTES = """One thread, shared machine: seconds are wall time and rough. *J* is the loss after so many calls of
+NOTES = """One thread; seconds are of the processor, and rough. *J* is the loss after so many calls of
 ``optimizer.step``; an L-BFGS step is up to 20 iterations with a strong Wolfe search, all others are one update.
 *Momentum* is gradient descent with momentum, the best of a random search (rate 10^U(−4, 0) on functions, 10^U(−3, 0) on
 digits, momentum 0, 0.5, 0.9 or 0.95), on digits stochastic with batches of 20, 50 or 100 and one epoch for one update:
@@ -74,19 +74,19 @@ def stepped(make, loss: Loss, start: Tensor, steps: int) -> Outcome:
         value.backward(create_graph=isinstance(optimizer, EXTRA.Adahessian) if EXTRA else False)
         return value
 
-    begun = time.perf_counter()
+    begun = time.process_time()
     for _ in range(steps):
         optimizer.step(closure)
         if not bool(point.isfinite().all()):
-            return Outcome(float("nan"), time.perf_counter() - begun)
-    return Outcome(float(loss(point.detach())), time.perf_counter() - begun)
+            return Outcome(float("nan"), time.process_time() - begun)
+    return Outcome(float(loss(point.detach())), time.process_time() - begun)
 
 
 def minimized(method: str, loss: Loss, start: Tensor, steps: int) -> Outcome:
     """J after some iterations of pytorch-minimize."""
-    begun = time.perf_counter()
+    begun = time.process_time()
     result = MINIMIZE.minimize(loss, start, method=method, max_iter=steps)
-    return Outcome(float(result.fun), time.perf_counter() - begun)
+    return Outcome(float(result.fun), time.process_time() - begun)
 
 
 def best_momentum(loss: Loss, start: Tensor, steps: int, draws: int = 20) -> Outcome:
@@ -175,11 +175,11 @@ def steps_until(problem, make, goal: float, limit: int, seconds: float) -> str:
     """Steps until J is below a goal, or that it is not within a limit."""
     training = problem.build(0)
     optimizer = make(training)
-    closure, begun = closure_of(training, optimizer), time.perf_counter()
+    closure, begun = closure_of(training, optimizer), time.process_time()
     for step in range(limit):
         if float(optimizer.step(closure).detach()) < goal:
             return str(step)
-        if time.perf_counter() - begun > seconds:
+        if time.process_time() - begun > seconds:
             return f"> {step} (time)"
     return f"> {limit}"
 
@@ -233,18 +233,18 @@ def net_after(make, hidden: int, seed: int, updates: int) -> tuple[nn.Module, Ou
         loss.backward()
         return loss
 
-    begun = time.perf_counter()
+    begun = time.process_time()
     for _ in range(updates):
         optimizer.step(closure)
     with torch.no_grad():
-        return model, Outcome(float(cross_entropy(model, data)), time.perf_counter() - begun)
+        return model, Outcome(float(cross_entropy(model, data)), time.process_time() - begun)
 
 
 def net_after_momentum(hidden: int, seed: int, epochs: int, draws: int) -> tuple[nn.Module, Outcome]:
     """The best of a random search of stochastic gradient descent."""
     inputs, targets = digits().training
     draw, found = np.random.default_rng(seed), []
-    begun = time.perf_counter()
+    begun = time.process_time()
     for _ in range(draws):
         rate, momentum, size = (
             10 ** draw.uniform(-3, 0),
@@ -264,7 +264,7 @@ def net_after_momentum(hidden: int, seed: int, epochs: int, draws: int) -> tuple
         with torch.no_grad():
             found.append((float(cross_entropy(model, (inputs, targets))), model))
     value, model = min((one for one in found if np.isfinite(one[0])), key=lambda one: one[0])
-    return model, Outcome(value, time.perf_counter() - begun)
+    return model, Outcome(value, time.process_time() - begun)
 
 
 def most_negative(model: nn.Module) -> float:
@@ -283,7 +283,7 @@ def networks(seeds: int, updates: int, draws: int = 8) -> list[str]:
         "saddle-free Newton, 50 products": lambda m: SaddleFreeNewton(m.parameters(), products=50),
         "damped Newton": lambda m: DampedNewton(m.parameters()),
         "trust-region Newton-CG": lambda m: TrustRegionNewtonCG(m.parameters()),
-        "natural gradient, δ = 0.1, rate 0.5": lambda m: NaturalGradient(m.parameters(), lr=0.5, model=m, damping=0.1),
+        "natural gradient": lambda m: NaturalGradient(m.parameters(), model=m),
         "torch.optim.LBFGS": lambda m: lbfgs(m.parameters()),
     }
     lines = []

@@ -148,36 +148,3 @@ def test_the_protocol_of_lightning(kind):
         plain.step(usual(other, plain, batch()))
     assert held.calls > 2
     assert torch.equal(flat(model), flat(other))
-
-
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore")  # Lightning has its own, and torchmetrics
-def test_inside_lightning(tmp_path):
-    lightning = pytest.importorskip("pytorch_lightning")
-
-    class Lit(lightning.LightningModule):
-        def __init__(self):
-            super().__init__()
-            self.net = net()
-
-        def training_step(self, data, index):
-            return loss_of(self.net, data)
-
-        def configure_optimizers(self):
-            return SaddleFreeNewton(self.parameters(), products=8)
-
-    lit, plain = Lit(), net()
-    trainer = lightning.Trainer(
-        max_steps=3,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        accelerator="cpu",
-        default_root_dir=tmp_path,
-        enable_model_summary=False,
-    )
-    trainer.fit(lit, torch.utils.data.DataLoader(torch.utils.data.TensorDataset(*batch()), batch_size=20))
-    optimizer = SaddleFreeNewton(plain.parameters(), products=8)
-    for _ in range(3):
-        optimizer.step(usual(plain, optimizer, batch()))
-    assert torch.equal(flat(lit.net), flat(plain))

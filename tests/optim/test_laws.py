@@ -227,7 +227,7 @@ def test_frozen_parameters_stay(make):
     for tensor in model.parameters():
         tensor.requires_grad_(requires_grad=False)
     with pytest.raises(ObjectiveError, match="needs a parameter that requires a gradient"):
-        optimizer._advance(lambda: torch.zeros(()))
+        optimizer.step(lambda: torch.zeros(()))
 
 
 @pytest.mark.parametrize("make", [DampedNewton, SaddleFreeNewton, TrustRegionNewtonCG])

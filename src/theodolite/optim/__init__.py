@@ -10,6 +10,8 @@ from theodolite.optim.steps import (
     bounded_newton_step,
     damped_newton_step,
     natural_step,
+    predicted_gain,
+    reduction_ratio,
     way_down,
 )
 from theodolite.optim.trust_region import TrustRegionNewtonCG
@@ -26,6 +28,8 @@ __all__ = [
     "bounded_newton_step",
     "damped_newton_step",
     "natural_step",
+    "predicted_gain",
+    "reduction_ratio",
     "seen_from",
     "way_down",
     "whole_space",

@@ -5,10 +5,11 @@ that know curvature need J at other points, and its graph. So the closure is run
 of executed: J is the sum of the losses on which it was called, which is what ``.grad`` would have been the slope of.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 import torch
 from jaxtyping import Float
@@ -30,13 +31,25 @@ Closure = Callable[[], Any]
 """Computes the loss of one batch, the same at each call; calls ``backward`` on it, or returns it with its graph."""
 
 
-class BackwardNoted(TorchFunctionMode):
-    """Inside, ``loss.backward()`` does nothing but note the loss, whose graph stays whole."""
+_OF_BACKWARD = ("self", "gradient", "retain_graph", "create_graph", "inputs")
+"""Arguments of ``Tensor.backward``, in order."""
 
-    def __init__(self) -> None:
-        """Nothing is noted yet."""
+
+class BackwardNoted(TorchFunctionMode):
+    """Inside, ``loss.backward()`` does nothing but note the loss, whose graph stays whole.
+
+    Closures may look at ``.grad`` afterwards, to log its norm or to clip it: they find zeros.
+    """
+
+    def __init__(self, tensors: Sequence[Tensor] = ()) -> None:
+        """Nothing is noted yet.
+
+        Args:
+            tensors: Parameters whose ``.grad`` is zero after ``backward``, unless there is one.
+        """
         super().__init__()
         self.losses: list[Tensor] = []
+        self._tensors = tensors
 
     def __torch_function__(
         self, func: Callable[..., Any], types: object, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -44,16 +57,50 @@ class BackwardNoted(TorchFunctionMode):
         """Pass on every call but that of ``backward``."""
         if func is not Tensor.backward:
             return func(*args, **(kwargs or {}))
-        weight = args[1] if len(args) > 1 else (kwargs or {}).get("gradient")
-        self.losses.append(args[0] if weight is None else (args[0] * weight).sum())
+        given = dict(zip(_OF_BACKWARD, args, strict=False)) | (kwargs or {})
+        if given.get("inputs") is not None:
+            raise ObjectiveError(
+                "the closure must call backward for all parameters, but it names inputs. Leave them out; freeze the "
+                "others, or give them to another optimizer."
+            )
+        loss, weight = given["self"], given.get("gradient")
+        self.losses.append(loss if weight is None else (loss * weight).sum())
+        for tensor in self._tensors:
+            if tensor.grad is None:
+                tensor.grad = torch.zeros_like(tensor)
         return None
+
+
+@dataclass(frozen=True)
+class MixedPrecision:
+    """Autocast as it runs around ``optimizer.step``: meant for the closure, not for the algebra of the step.
+
+    Attributes:
+        dtypes: The type on each kind of device where it runs.
+    """
+
+    dtypes: tuple[tuple[str, torch.dtype], ...] = ()
+
+    @classmethod
+    def around(cls, kinds: Iterable[str]) -> Self:
+        """What runs now on some kinds of device."""
+        return cls(tuple((kind, torch.get_autocast_dtype(kind)) for kind in kinds if torch.is_autocast_enabled(kind)))
+
+    def switched(self, *, on: bool) -> ExitStack:
+        """A context in which it runs, or does not; cast weights are not kept, since weights change between calls."""
+        stack = ExitStack()
+        for kind, dtype in self.dtypes:
+            stack.enter_context(torch.autocast(kind, dtype, enabled=on, cache_enabled=False))
+        return stack
 
 
 @dataclass(frozen=True, eq=False)
 class ClosureLoss:
-    """The loss that a closure computes."""
+    """The loss that a closure computes from some parameters."""
 
     closure: Closure
+    tensors: Sequence[Tensor] = ()
+    precision: MixedPrecision = MixedPrecision()
 
     def __call__(self) -> Tensor:
         """The sum of the losses that are differentiated, or else what the closure returns.
@@ -64,7 +111,7 @@ class ClosureLoss:
         Raises:
             ObjectiveError: If the closure gives no scalar tensor, or one that depends on no parameter.
         """
-        with BackwardNoted() as noted:
+        with self.precision.switched(on=True), BackwardNoted(self.tensors) as noted:
             returned = self.closure()
         losses = [scalar(loss, "closure()") for loss in noted.losses or [returned]]
         loss = losses[0] if len(losses) == 1 else torch.stack(losses).sum()
@@ -87,6 +134,7 @@ class ClosureSource:
     params: Params
     closure: Closure
     model: nn.Module | None = None
+    precision: MixedPrecision = MixedPrecision()
 
     @cached_property
     def modules(self) -> tuple[nn.Module, ...]:
@@ -96,7 +144,7 @@ class ClosureSource:
 
     def terms(self) -> Iterator[tuple[int, Term]]:
         """The one batch of the closure."""
-        yield 1, ClosureLoss(self.closure)
+        yield 1, ClosureLoss(self.closure, self.params.tensors, self.precision)
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,8 +166,25 @@ class BatchObjective:
         return mean_value(self.source, theta, seed=self.seed)
 
     def gradient(self, theta: Float[Tensor, "params"]) -> Float[Tensor, "params"]:
-        """∇J(θ)."""
-        return mean_gradient(self.source, theta, seed=self.seed)
+        """∇J(θ).
+
+        Returns:
+            The gradient, shape (n,).
+
+        Raises:
+            ObjectiveError: If the graph of the loss was freed.
+            RuntimeError: What else the closure raises.
+        """
+        try:
+            return mean_gradient(self.source, theta, seed=self.seed)
+        except RuntimeError as error:
+            if "second time" not in str(error):
+                raise
+            raise ObjectiveError(
+                "the closure must compute the loss anew at each call and differentiate it by loss.backward(), but the "
+                "graph of the loss was freed: by torch.autograd.backward or grad, or since a part of it is computed "
+                "outside. Call loss.backward(), or return the loss alone."
+            ) from error
 
     def hessian(self, theta: Float[Tensor, "params"]) -> Operator:
         """H(θ); release it, or use ``with``."""

@@ -59,8 +59,8 @@ class DampedNewton(ClosureOptimizer):
     Raises:
         SettingError: If a setting is out of range, or differs between groups.
 
-    Cost: a step takes one call of the closure, one gradient, the products (2 gradients each), and one forward pass for
-    each damping; holds 2·products vectors of size n, or n² numbers.
+    Cost: a step takes one call of the closure, one gradient, the products (2 gradients each), one forward pass for each
+    damping, and one more; holds 2·products vectors of size n, or n² numbers.
     Source: Dauphin et al. 2014, section 4 and appendix F.1.
 
     Example:
@@ -126,9 +126,9 @@ class SaddleFreeNewton(ClosureOptimizer):
     vector. ``escape=False`` leaves that out. (3) The Krylov space is fully reorthogonalised, with Ritz vectors as
     basis.
 
-    Cost: a step takes one call of the closure, one gradient, the products (2 gradients each), and one forward pass for
-    each damping and each length; up to as many products again where it has stalled. Holds 2·products vectors of size n,
-    or n² numbers.
+    Cost: a step takes one call of the closure, one gradient, the products (2 gradients each), one forward pass for each
+    damping and each length, and two more; up to as many products again where it has stalled. Holds 2·products vectors
+    of size n, or n² numbers.
     Limits: among steps that were tried the lowest loss on *this batch* wins: use large batches.
     Source: Dauphin et al. 2014, equation 5, algorithm 1, appendices E and F.1.
 

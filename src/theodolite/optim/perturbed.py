@@ -8,7 +8,9 @@ import torch
 from torch import Tensor
 
 from theodolite._checks import warn
+from theodolite.errors import SettingError
 from theodolite.linalg.settings import check_count, check_tolerance
+from theodolite.optim.groups import check_group, each_once, run_memory, shared_settings
 from theodolite.optim.steps import ball_noise
 
 
@@ -28,7 +30,7 @@ class PerturbedGradientDescent(torch.optim.Optimizer):
         seed: Seed of the perturbations; the global generators are not moved.
 
     Raises:
-        SettingError: If a setting is out of range.
+        SettingError: If a setting is out of range, or differs between groups.
 
     Deviations from the paper: (1) the perturbation is a step of its own, so that the gradient after it is that of the
     perturbed point without a second call of the closure. (2) The end of the search where a perturbation gained too
@@ -70,6 +72,24 @@ class PerturbedGradientDescent(torch.optim.Optimizer):
         """What a copy has: the state of ``torch.optim.Optimizer``, which leaves all else out, and what is ours."""
         return {**super().__getstate__(), "_has_warned": self._has_warned}
 
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add a group of parameters, which may have its own ``lr`` and nothing else.
+
+        Args:
+            param_group: The group; settings that it leaves out are those of the first group.
+
+        Raises:
+            SettingError: If a setting differs from that of all groups or has no meaning here, lr is out of range, or a
+                parameter is complex or sparse.
+        """
+        first = self.param_groups[0] if self.param_groups else self.defaults
+        super().add_param_group({**shared_settings(first, self.defaults), **param_group})
+        try:
+            check_group(self.param_groups[-1], first)
+        except SettingError:
+            self.param_groups.pop()
+            raise
+
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Take one step.
@@ -84,9 +104,14 @@ class PerturbedGradientDescent(torch.optim.Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        held = [(tensor, group) for group in self.param_groups for tensor in group["params"] if tensor.grad is not None]
-        norm = math.hypot(*(_norm(tensor.grad) for tensor, _ in held))
-        settings, memory = self.param_groups[0], self.state[self.param_groups[0]["params"][0]]
+        held = [
+            (tensor, tensor.grad, float(group["lr"]))
+            for group in self.param_groups
+            for tensor in each_once(group)
+            if tensor.grad is not None
+        ]
+        norm = math.hypot(*(_norm(gradient) for _, gradient, _ in held))
+        settings, memory = self.param_groups[0], run_memory(self.param_groups, self.state)
         count = memory.get("step", 0)
         memory["step"] = count + 1
         if not math.isfinite(norm):
@@ -95,10 +120,10 @@ class PerturbedGradientDescent(torch.optim.Optimizer):
             held and norm <= settings["threshold"] and count - memory.get("perturbed", -math.inf) > settings["interval"]
         ):
             memory["perturbed"] = count
-            _perturb([tensor for tensor, _ in held], settings["radius"], settings["seed"] + count)
+            _perturb([tensor for tensor, _, _ in held], settings["radius"], settings["seed"] + count)
         else:
-            for tensor, group in held:
-                tensor.add_(tensor.grad, alpha=-float(group["lr"]))
+            for tensor, gradient, rate in held:
+                tensor.add_(gradient, alpha=-rate)
         return loss
 
     def _tell(self) -> None:

@@ -3,7 +3,7 @@
 import math
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping
-from typing import Any, cast
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -14,7 +14,8 @@ from theodolite.errors import ObjectiveError, SettingError
 from theodolite.linalg.settings import check_count, check_tolerance
 from theodolite.objective import Params
 from theodolite.objective.knowledge import Knowledge
-from theodolite.optim.batches import BatchObjective, Closure, ClosureSource
+from theodolite.optim.batches import BatchObjective, Closure, ClosureSource, MixedPrecision
+from theodolite.optim.groups import check_group, each_once, run_memory, shared_settings
 
 
 class ClosureOptimizer(torch.optim.Optimizer):
@@ -54,21 +55,19 @@ class ClosureOptimizer(torch.optim.Optimizer):
         """Add a group of parameters, which may have its own ``lr`` and nothing else: there is one step for all.
 
         Args:
-            param_group: The group.
+            param_group: The group; settings that it leaves out are those of the first group.
 
         Raises:
-            SettingError: If a setting differs from that of all groups, or lr is out of range.
+            SettingError: If a setting differs from that of all groups or has no meaning here, lr is out of range, or a
+                parameter is complex or sparse.
         """
-        super().add_param_group(param_group)
-        added = self.param_groups[-1]
-        check_tolerance("lr", added["lr"])
-        for name, value in self.defaults.items():
-            if name != "lr" and added[name] != value:
-                self.param_groups.pop()
-                raise SettingError(
-                    f"{name} must be the same in all groups, since one step is formed for all parameters, got "
-                    f"{added[name]!r} beside {value!r}. Groups may differ in lr."
-                )
+        first = self.param_groups[0] if self.param_groups else self.defaults
+        super().add_param_group({**shared_settings(first, self.defaults), **param_group})
+        try:
+            check_group(self.param_groups[-1], first)
+        except SettingError:
+            self.param_groups.pop()
+            raise
 
     @torch.no_grad()
     def step(self, closure: Closure | None = None) -> Any:
@@ -88,7 +87,7 @@ class ClosureOptimizer(torch.optim.Optimizer):
             SettingError: If there is no closure.
 
         Limits: of the closure only the losses on which it calls ``loss.backward()`` count. What it does to ``.grad``
-        afterwards (clipping, decay) is not seen, and ``torch.autograd.backward(loss)`` frees the graph: not to be used.
+        afterwards (clipping, decay) is not seen: there ``.grad`` is zero. Each call must see the same batch.
         """
         if closure is None:
             raise SettingError(
@@ -97,20 +96,24 @@ class ClosureOptimizer(torch.optim.Optimizer):
             )
         with torch.enable_grad():
             loss = closure()
-        self._advance(closure)
+        params = self._params()
+        precision = MixedPrecision.around({"cpu", params.device.type})
+        with precision.switched(on=False):
+            self._advance(ClosureSource(params, closure, self._model, precision))
         return loss
 
-    def _advance(self, closure: Closure) -> None:
+    def _advance(self, source: ClosureSource) -> None:
         """Go where the step leads, if that is finite."""
-        params, memory = self._params(), self._memory()
+        params, memory = source.params, self._memory()
         count = memory.setdefault("step", 0)
-        source = ClosureSource(params, closure, self._model)
         # Batches differ, and so must their masks; one seed a step makes a run repeatable from any state of it.
         objective = BatchObjective(source, self.param_groups[0]["seed"] + count, self._knowledge)
         theta = params.point()
         memory["step"] = count + 1
         gradient = objective.gradient(theta)
         reached = self._propose(objective, theta, gradient) if bool(gradient.isfinite().all()) else None
+        # What the closure tells others, as Lightning's logs, is what its last call told: the loss before the step.
+        objective.value(theta)
         if reached is None or not bool(reached.isfinite().all()):
             self._tell()
             return
@@ -134,8 +137,8 @@ class ClosureOptimizer(torch.optim.Optimizer):
         return Params(names, tensors)
 
     def _memory(self) -> dict[str, Any]:
-        """What is remembered of the run as a whole; it stands at the first parameter, as with LBFGS."""
-        return cast("dict[str, Any]", self.state[self.param_groups[0]["params"][0]])
+        """What is remembered of the run as a whole."""
+        return run_memory(self.param_groups, self.state)
 
     def _scaled(self, step: Float[Tensor, "params"]) -> Float[Tensor, "params"]:
         """A step, multiplied with the learning rate of each group."""
@@ -159,7 +162,7 @@ class ClosureOptimizer(torch.optim.Optimizer):
 
 def _trained(group: Mapping[str, Any]) -> list[tuple[int, Tensor]]:
     """Parameters of a group that require a gradient, with their places."""
-    return [(k, tensor) for k, tensor in enumerate(group["params"]) if tensor.requires_grad]
+    return [(k, tensor) for k, tensor in enumerate(each_once(group)) if tensor.requires_grad]
 
 
 def lowest(objective: BatchObjective, points: Iterable[Tensor]) -> tuple[Tensor, float] | None:

@@ -165,6 +165,46 @@ def natural_step(
     return torch.full_like(step, torch.nan) if solution.status is Status.NONFINITE else step
 
 
+def reduction_ratio(before: float, after: float, predicted: float, *, precision: float) -> float:
+    """How much J fell, over how much a model said that it would: 1 where the model is right.
+
+    Near a minimum both are lost in the rounding of J. It is added to both, so that the ratio tends to 1 there, and no
+    step is refused for what is rounding.
+
+    Args:
+        before: J before the step, finite.
+        after: J after it; may be not finite.
+        predicted: What the model says J falls by.
+        precision: Relative error of J.
+
+    Returns:
+        The ratio; −∞ if J is not finite after the step, or the model says that it rises.
+
+    Source: Conn, Gould & Toint 2000, section 17.4.2.
+    """
+    rounding = precision * max(abs(before), abs(after))
+    if not math.isfinite(after) or not predicted + rounding > 0:
+        return -math.inf
+    return (before - after + rounding) / (predicted + rounding)
+
+
+def predicted_gain(op: LinearOperator, gradient: Tensor, step: Tensor) -> float:
+    """−(g·s + ½ s·As), what the quadratic model says that J falls by.
+
+    Args:
+        op: Symmetric operator A.
+        gradient: g, shape (n,).
+        step: s, shape (n,).
+
+    Returns:
+        The gain; NaN if the product is not finite.
+
+    Cost: one product.
+    """
+    image = op.apply(step.to(op.dtype).unsqueeze(1)).squeeze(1)
+    return -(_dot(gradient, step) + 0.5 * _dot(step, image))
+
+
 def ball_noise(dimension: int, radius: float, seed: int) -> Float[Tensor, "params"]:
     """A point drawn uniformly from the ball of a radius, float64.
 

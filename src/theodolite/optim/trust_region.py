@@ -12,7 +12,7 @@ from theodolite.errors import SettingError
 from theodolite.linalg.settings import check_count, check_tolerance, number
 from theodolite.optim.batches import BatchObjective
 from theodolite.optim.stepping import ClosureOptimizer
-from theodolite.optim.steps import bounded_newton_step
+from theodolite.optim.steps import bounded_newton_step, predicted_gain, reduction_ratio
 from theodolite.records.obstacles import Status
 
 _POOR, _GOOD = 0.25, 0.75
@@ -23,6 +23,9 @@ Source: Nocedal & Wright 2006, algorithm 4.1.
 
 _ACCEPTED = 0.1
 """A step counts that gains this share of what the model predicts: the middle of the range of algorithm 4.1, [0, ¼)."""
+
+_LEAST = 1e-30
+"""The radius shrinks no further, whatever is refused: it must stay positive, and come back."""
 
 
 class TrustRegionNewtonCG(ClosureOptimizer):
@@ -43,11 +46,12 @@ class TrustRegionNewtonCG(ClosureOptimizer):
     Raises:
         SettingError: If a setting is out of range, or differs between groups.
 
-    Cost: a step takes one call of the closure, one gradient, two forward passes, and the products and one more (2
+    Cost: a step takes one call of the closure, one gradient, three forward passes, and the products and one more (2
     gradients each); 5 vectors of size n.
     Limits: at a critical point, a saddle too, the gradient is zero and so is the step. A step that is refused leaves θ
-    where it is, without a warning: the next one is shorter.
-    Source: Steihaug 1983; Nocedal & Wright 2006, algorithms 4.1 and 7.2, and 7.1 for the tolerance.
+    where it is, without a warning: the next one is shorter. At a kink, as ReLU has, steps may stay short for long.
+    Source: Steihaug 1983; Nocedal & Wright 2006, algorithms 4.1 and 7.2, and 7.1 for the tolerance;
+    Conn, Gould & Toint 2000, section 17.4.2, for rounding.
 
     Example:
         >>> theta = torch.nn.Parameter(torch.tensor([0.6, 0.8]))
@@ -94,19 +98,16 @@ class TrustRegionNewtonCG(ClosureOptimizer):
             if step.status is Status.NONFINITE:
                 return None
             move = self._scaled(step.vector)
-            image = op.apply(move.to(op.dtype).unsqueeze(1)).squeeze(1)
-        predicted = -(_dot(gradient, move) + 0.5 * _dot(move, image))
+            if not bool(move.any()):
+                return theta
+            predicted = predicted_gain(op, gradient, move)
         reached = (theta + move).to(theta)
-        gain = value - objective.value(reached)
-        agreement = gain / predicted if predicted > 0 and math.isfinite(gain) else -math.inf
-        if agreement < _POOR and bool(move.any()):
-            radius = float(step.vector.norm()) / 4
-        elif agreement > _GOOD and step.is_bound:
+        is_lost = torch.equal(reached, theta)  # a step below the rounding of θ says nothing of J
+        precision = float(torch.finfo(theta.dtype).eps)
+        ratio = reduction_ratio(value, objective.value(reached), predicted, precision=precision)
+        if ratio < _POOR and not is_lost:
+            radius = max(float(step.vector.norm()) / 4, _LEAST)
+        elif (ratio > _GOOD or is_lost) and step.is_bound:
             radius = min(2 * radius, settings["max_radius"])
         memory["radius"] = radius
-        return reached if agreement > _ACCEPTED else theta
-
-
-def _dot(u: Tensor, v: Tensor) -> float:
-    """u·v in float64."""
-    return float(torch.dot(u.double(), v.double()))
+        return reached if ratio > _ACCEPTED else theta
