@@ -119,3 +119,15 @@ def test_noise_is_not_blamed_where_the_slope_is_small(recorded):
     found = timeline(run, "plateau")
     assert {window.obstacle for window in found[:-1]} == {"undetermined"}
     assert "the slope is small" in found[0].why
+
+
+def test_a_validation_loss_that_rises_with_the_training_loss_is_no_overfitting(recorded):
+    points = np.linspace(0, 1024, 33)
+    turned = np.interp(points, [0, 64, 128, 1024], [2.0, 1.0, 1.6, 1.7])
+    apart = np.abs(points[:, None] - points[None, :])
+    ways = [
+        Trail(points.astype(int), losses, np.zeros(33), apart, np.ones(33), turned) for losses in (turned, 3 - turned)
+    ]
+    both, alone = ({w.first: w for w in timeline(recorded(np.ones(1024), trail=way), "none")} for way in ways)
+    assert both[64].obstacle != "overfitting"
+    assert alone[64].obstacle == "overfitting"

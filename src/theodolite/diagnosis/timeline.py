@@ -14,6 +14,8 @@ from theodolite.diagnosis.words import percent
 from theodolite.records import MISSING, UNDETERMINED, Estimate, Passage, Passages, Run, Series, Trail, Window
 from theodolite.records.timeline import window_edges
 
+_TOO_LITTLE = "too little was measured: give diagnose() more seconds, or raise the budget of the monitor"
+
 _OFTEN_UPHILL = 0.5
 """Of four steps two that raise the loss of their own batch are no accident."""
 
@@ -37,9 +39,10 @@ def timeline(run: Run, last: str) -> tuple[Window, ...]:
     """A verdict for each window of a run; each window is as long as all before it together.
 
     A window in which the excess loss fell at a useful rate is ``none``, or ``overfitting`` where the validation loss
-    turned up meanwhile. Otherwise the budgets in it tell whether noise or curvature took what steps promised, and
-    gradient norms whether single ones exploded. Saddles, minima, plateaus and conditioning take a survey, which is made
-    at the end only: before, they are ``undetermined``.
+    turned up while the training loss did not rise. Otherwise the budgets in it, of steps that were taken again in it or
+    of recorded ones, tell whether noise or curvature took what steps promised, and gradient norms whether single ones
+    exploded. Saddles, minima, plateaus and conditioning take a survey, which is made at the end only: before, they are
+    ``undetermined``.
 
     Args:
         run: The run.
@@ -71,7 +74,7 @@ def _judged(record: _Record, first: int, last: int) -> Window:
         return Window(first, last, UNDETERMINED, why="the loss ceased to be finite")
     fallen = _fallen(record, first, last)
     rise = _rise_of_validation(record.trail, first, last)
-    if rise > TURNED:
+    if rise > TURNED and not fallen.value < 0:
         return Window(first, last, "overfitting", fallen, f"the validation loss rose by {percent(rise)} of its fall")
     if fallen.value > USEFUL_FALL and not fallen.is_below(USEFUL_FALL) and fallen.value > 2 * fallen.error:
         return Window(first, last, "none", fallen, f"{percent(fallen.value)} of the excess loss went")
@@ -96,7 +99,10 @@ def _lost_to(record: _Record, first: int, last: int, fallen: Estimate) -> tuple[
         parts = {name: _within(series, first, last) for name, series in record.budget.items()}
         promise = float(parts["promise"].sum())
         if min(part.size for part in parts.values()) < _FEWEST or not promise > 0:
-            obstacle, why = UNDETERMINED, "too few progress budgets: raise the budget of the monitor"
+            obstacle, why = (
+                UNDETERMINED,
+                _TOO_LITTLE,
+            )
         else:
             noise, bent = parts["noise"].sum(), parts["curvature"].sum() + parts["higher_order"].sum()
             each = promise / parts["promise"].size * (last - first) / excess
