@@ -41,7 +41,7 @@ OWNERS = {
     "torch": TORCH_ROOMS | {"cli"},
     "scipy": {"diagnosis", "theory", "linalg", "landscape", "probes", "problems", "objective", "search"},
     "matplotlib": {"plots"},
-    "plotly": {"plots", "pages"},
+    "plotly": {"plots"},
     "jinja2": {"pages"},
     "click": {"cli"},
     "cma": set(),  # through _checks.require only

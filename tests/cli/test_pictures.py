@@ -33,6 +33,9 @@ def normalised():
 
 def nothing():
     return 3
+
+def loss(model, batch, *, weight=1.0):
+    return 3
 """
 
 
@@ -250,6 +253,7 @@ def test_a_spectrum(place, ask):
         (["--objective", "tiny", "-o", "p.png"], "must be package.module:factory"),
         (["--objective", "tiny:missing", "-o", "p.png"], "cannot"),
         (["--objective", "tiny:nothing", "-o", "p.png"], "must return a theodolite.Objective, got a int"),
+        (["--objective", "tiny:loss", "-o", "p.png"], "tiny:loss needs model, batch. Write one that builds model"),
         (["--objective", "tiny:objective", "--at", "nowhere.pt", "-o", "p.png"], "is not there"),
         (["--objective", "tiny:objective", "-o", "p.bmp"], "must end in"),
         (["--objective", "tiny:objective", "--workers", "-1", "-o", "p.png"], "must not be negative"),
@@ -295,3 +299,12 @@ def test_a_checkpoint_that_would_run_code_is_refused(place, ask):
     assert not Path("exploded").exists()
     Path("broken.safetensors").write_bytes(b"no")
     assert ask("surface", "--objective", "tiny:objective", "--at", "broken.safetensors", "-o", "p.png").code == 1
+
+
+@pytest.mark.parametrize(("command", "draws_in_space"), [("surface", True), ("line", False), ("spectrum", False)])
+def test_help_promises_only_files_that_a_command_writes(command, draws_in_space, ask):
+    """Files of a surface in space are told where a surface is drawn, and nowhere else."""
+    result = ask(command, "--help")
+    assert result.code == 0
+    assert (".vts" in result.out) is draws_in_space
+    assert "theodolite.Objective" in result.out

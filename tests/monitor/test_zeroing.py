@@ -95,3 +95,51 @@ def test_the_verdict_is_that_steps_are_too_long(tmp_path):
     found = diagnose(tmp_path / "run")
     assert "not zeroed" in found.notes[0]
     assert found.findings["none"].verdict.name == "ABSENT"
+
+
+def test_hooks_of_others_on_the_optimizer_go_on(tmp_path):
+    """Also those that were registered later, and those of a second monitor: none is removed while they are called."""
+    model = nn.Linear(6, 8)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    loss = lambda model, batch: model(batch).square().mean()  # noqa: E731
+    monitors = [Monitor(model, optimizer, loss, run=tmp_path / name) for name in ("first", "second")]
+    steps = []
+    optimizer.register_step_post_hook(lambda *_: steps.append(1))
+    optimizer.register_step_pre_hook(lambda *_: steps.append(1))
+    for batch in monitors[0](torch.randn(40, 4, 6)):
+        optimizer.zero_grad()
+        loss(model, batch).backward()
+        optimizer.step()
+    assert len(steps) == 80
+    for monitor in monitors:
+        monitor.close()
+    assert len(optimizer._optimizer_step_post_hooks) == 1
+    assert len(optimizer._optimizer_step_pre_hooks) == 1
+
+
+def test_nothing_of_it_ends_a_training(tmp_path, monkeypatch):
+    def fail(*_):
+        raise RuntimeError("no such kernel")
+
+    monkeypatch.setattr("theodolite.monitor.zeroing._is_kept", fail)
+    assert not trained(tmp_path / "run", never)
+
+
+def test_a_part_of_the_model_that_is_not_stepped_is_noted(tmp_path):
+    model = nn.Sequential(nn.Linear(6, 8), nn.Linear(8, 1))
+    optimizer = torch.optim.SGD(model[1].parameters(), lr=0.01)
+    with Monitor(model, optimizer, lambda m, b: m(b).square().mean(), run=tmp_path / "run"):
+        pass
+    assert "steps 9 of 65 trainable parameters" in diagnose(tmp_path / "run").notes[0]
+
+
+def test_a_loop_without_a_step_is_told(tmp_path):
+    model = nn.Linear(6, 8)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    monitor = Monitor(model, optimizer, lambda m, b: m(b).square().mean(), run=tmp_path / "run")
+    for batch in monitor(torch.randn(8, 4, 6)):
+        model(batch).square().mean().backward()
+    found = monitor.diagnose(seconds=5)
+    monitor.close()
+    assert found.obstacle == "undetermined"
+    assert "optimizer.step()" in found.findings["none"].missing

@@ -128,6 +128,20 @@ def test_without_scripts_the_pictures_stand_still(browser, page):
     assert faults == []
 
 
+def test_in_an_old_browser_the_pictures_stand_still_and_the_theme_changes(browser, page):
+    context = browser.new_context(viewport=DESK, color_scheme="light")
+    context.add_init_script("delete window.DecompressionStream")
+    tab, faults = context.new_page(), []
+    tab.on("console", lambda message: faults.append(message.text))
+    tab.on("pageerror", lambda error: faults.append(str(error)))
+    tab.goto(page.as_uri())
+    tab.wait_for_selector("#still", state="visible")
+    assert tab.locator(".static svg").first.is_visible()
+    tab.locator("#theme").click()
+    assert tab.evaluate("document.documentElement.dataset.theme") == "dark"
+    assert faults == []
+
+
 @pytest.mark.parametrize("kind", ["single", "empty", "broken"])
 def test_odd_runs_draw_without_a_fault(browser, runs, tmp_path, kind):
     path = report(runs[kind], tmp_path / "page.html", diagnosis=synthetic.diagnosis("undetermined"))

@@ -1,15 +1,17 @@
 """Do matplotlib and SVG draw every chart, without a warning or a trace?"""
 
 import io
+import re
 from xml.etree import ElementTree
 
 import matplotlib as mpl
+import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
 import synthetic
 from theodolite.plots import charts, figure_run, plot_chart, svg_chart
-from theodolite.plots.marks import Axis, Chart, Label, Level
+from theodolite.plots.marks import Axis, Chart, Label, Level, Points
 
 
 @pytest.mark.parametrize("kind", synthetic.KINDS)
@@ -48,3 +50,11 @@ def test_svg_escapes_words():
     )
     assert "<script" not in svg_chart(chart)
     ElementTree.fromstring(svg_chart(chart))
+
+
+def test_svg_leaves_out_the_bars_of_points_that_are_not_there():
+    y, error = np.asarray([1.0, np.nan, np.inf, 2.0]), np.asarray([0.1, 0.2, 0.3, np.nan])
+    points = Points("p", np.arange(4.0), y, error)
+    text = svg_chart(Chart("c", "t", "", "", Axis("x", "", "linear", (0.0, 3.0)), Axis("y"), (points,)))
+    assert "nan" not in text
+    assert re.search(r'd="(M[^"]*V[^"]*)" style="stroke', text)[1].count("V") == 1

@@ -93,6 +93,7 @@ def test_one_step_has_its_own_error(runs):
     promise = runs["single"].series("promise").values[0]
     error = runs["single"].series("delivered_error").values[0]
     np.testing.assert_allclose(bars[0].error, [error / promise])
+    assert marks_budget(runs["single"]).notes[0] == "1 measured step in 1 window."
 
 
 def test_the_loss_keeps_extremes_and_counts_what_is_not_finite(runs):

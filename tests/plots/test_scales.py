@@ -6,7 +6,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from theodolite.plots.marks import Axis
-from theodolite.plots.scales import backward, choose_scale, fit, forward, fraction, number, percent, power, ticks
+from theodolite.plots.scales import (
+    backward,
+    choose_scale,
+    fit,
+    forward,
+    fraction,
+    number,
+    percent,
+    power,
+    several,
+    ticks,
+)
 
 FINITE = st.lists(st.floats(-1e8, 1e8, allow_nan=False, allow_subnormal=False), min_size=1, max_size=50)
 
@@ -74,6 +85,10 @@ def test_large_counts_need_no_exponent():
     assert power(2e5) == "2·10⁵"
     assert percent(0.256) == "26\u00a0%"
     assert percent(0.034) == "3.4\u00a0%"
+
+
+def test_counts_agree_with_their_nouns():
+    assert [several(n, "step") for n in (0, 1, 2)] == ["0 steps", "1 step", "2 steps"]
 
 
 def test_units_and_scales_stand_in_the_title():

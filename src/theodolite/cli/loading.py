@@ -1,9 +1,10 @@
 """How does a command come by an objective and by points: a factory by its name, checkpoints from anywhere, runs."""
 
 import importlib
+import inspect
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from theodolite.objective import Objective
+
+_LEFT_OUT = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+"""Parameters that a call may leave out although they have no default."""
 
 _NESTED = ("state_dict", "model_state_dict", "model")
 """Where training frameworks keep the parameters inside a checkpoint."""
@@ -28,7 +32,7 @@ def objective_of(name: str) -> "Objective":
         What the factory returned.
 
     Raises:
-        SettingError: If there is no such factory, or it makes something else.
+        SettingError: If there is no such factory, it needs arguments, or it makes something else.
     """
     from theodolite.objective import Objective
 
@@ -45,13 +49,33 @@ def objective_of(name: str) -> "Objective":
             f"--objective must name a function that can be imported, and {name!r} cannot: {error}. "
             "Give the module as it is imported from this directory."
         ) from error
-    made = factory() if callable(factory) and not isinstance(factory, Objective) else factory
+    made = _called(factory, name) if callable(factory) and not isinstance(factory, Objective) else factory
     if not isinstance(made, Objective):
         raise SettingError(
             f"{name} must return a theodolite.Objective, got a {type(made).__name__}. "
             "Return Objective(model, loss, data)."
         )
     return made
+
+
+def _called(factory: Callable[..., Any], name: str) -> Any:
+    """What a factory makes; what it raises itself passes, with the lines of the user's that it came from."""
+    needed = [one for one in _signature(factory) if one.default is one.empty and one.kind not in _LEFT_OUT]
+    if needed:
+        raise SettingError(
+            f"--objective must name a function without arguments, and {name} needs "
+            f"{', '.join(one.name for one in needed)}. Write one that builds model, loss and data, and returns "
+            "Objective(model, loss, data)."
+        )
+    return factory()
+
+
+def _signature(factory: Callable[..., Any]) -> tuple[inspect.Parameter, ...]:
+    """The parameters of a function; none where it does not tell them, as some that are compiled."""
+    try:
+        return tuple(inspect.signature(factory).parameters.values())
+    except ValueError:
+        return ()
 
 
 def point_at(objective: "Objective", place: str) -> "Tensor":

@@ -30,26 +30,30 @@ Examples:
 """
 
 
-def _shared(function: Callable[..., None]) -> Callable[..., None]:
-    """The options that every measuring command has."""
+def _shared(also: str = "") -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """The options that every measuring command has; ``also`` tells of further files that one writes."""
     options = (
         click.option(
-            "--objective", "factory", required=True, metavar="MODULE:FACTORY", help="Function that returns J(θ)."
+            "--objective", "factory", required=True, metavar="MODULE:FACTORY",
+            help="Function without arguments that returns a theodolite.Objective, J(θ).",
         ),
         click.option("--seed", default=0, show_default=True, help="Seed of random directions and start vectors."),
         click.option(
             "-o", "--output", "outputs", multiple=True, required=True, type=click.Path(path_type=Path, dir_okay=False),
-            help="Where to write: .npz keeps the numbers; .html .png .svg .pdf draw; surfaces .vts too, and with a run "
-            ".vtp and .gif. Repeatable.",
+            help=f"Where to write: .npz keeps the numbers; .html .png .svg .pdf draw{also}. Repeatable.",
         ),
     )  # fmt: skip
-    for option in reversed(options):
-        function = option(function)
-    return function
+
+    def decorated(function: Callable[..., None]) -> Callable[..., None]:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorated
 
 
 @click.command(epilog=_EXAMPLES)
-@_shared
+@_shared("; .vts too, and with --run .vtp and .gif")
 @click.option("--at", "place", help="Checkpoint, run or RUN@STEP at the centre; the factory's own point if not given.")
 @click.option(
     "--directions", type=click.Choice(["random", "eigen", "gradient", "pca"]), default="random", show_default=True,
@@ -172,7 +176,7 @@ def _directions(
 
 
 @click.command()
-@_shared
+@_shared()
 @click.option("--start", required=True, help="Checkpoint, run or RUN@STEP at α = 0.")
 @click.option("--end", required=True, help="Checkpoint, run or RUN@STEP at α = 1.")
 @click.option("--points", default=51, show_default=True, help="Even points.")
@@ -202,7 +206,7 @@ def line(factory: str, *, start: str, end: str, outputs: tuple[Path, ...], **set
 
 
 @click.command()
-@_shared
+@_shared()
 @click.option("--at", "place", help="Checkpoint, run or RUN@STEP; the factory's own point if not given.")
 @click.option("--probes", default=4, show_default=True, help="Random vectors that the density is taken over.")
 @click.option("--ggn", "is_ggn", is_flag=True, help="Of the generalised Gauss-Newton matrix instead of the Hessian.")

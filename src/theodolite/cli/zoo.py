@@ -69,7 +69,7 @@ def run_(name: str, *, seed: int, run: Path | None, seconds: float) -> None:
     click.echo(f"run: {folder}")
 
 
-@zoo.command("score")
+@zoo.command("score", short_help="Train and diagnose every problem; how many verdicts are right.")
 @click.option("--only", default="", metavar="TEXT", help="Only problems whose name contains TEXT.")
 @click.option("--family", default="", metavar="F", help="Only problems of the family F.")
 @click.option("--seeds", type=click.IntRange(min=1), default=1, show_default=True, help="How many seeds, from 0.")

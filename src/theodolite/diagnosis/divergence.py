@@ -75,7 +75,7 @@ class Divergence:
             says.append(f"replayed from before, it takes {self.growing:.0f} steps from a usual loss to infinity")
         elif self.is_spiked:
             says.append(f"on a branch from before, a gradient is {self.spike:.3g} times those around it")
-        if math.isfinite(self.rise):
+        if math.isfinite(self.rise) and self.rise > 1:
             says.append(f"the last recorded losses stand at {self.rise:.3g} times their median")
         says.append("it had fallen for a while before" if self.was_gentle else "it had not fallen for long before")
         return tuple(says)

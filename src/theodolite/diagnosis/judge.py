@@ -22,6 +22,7 @@ _TIES = ("step_too_large", "dead_units", "saddle_point", "gradient_noise", "step
 _WITHOUT_GAIN = ("plateau", "local_minimum")
 """Obstacles that no local move lifts: that nothing was gained says nothing against them."""
 
+_NO_STEP = "a step: the optimizer that was given to the monitor has made none; does the loop call optimizer.step()?"
 _NO_SURVEY = "no survey was made: judged from the series alone"
 
 
@@ -54,8 +55,7 @@ def judge(evidence: Evidence, *, run: str = "") -> Diagnosis:
     Returns:
         The diagnosis.
     """
-    findings = Findings(tuple(RULES[name](evidence) for name in OBSTACLES))
-    findings = _by_exclusion(evidence, findings)
+    findings = _heard(evidence)
     present = [finding for finding in findings if finding.verdict is Verdict.PRESENT and finding.obstacle != "none"]
     ranked = sorted(present, key=_rank)
     obstacle = _named(findings, ranked)
@@ -74,6 +74,13 @@ def judge(evidence: Evidence, *, run: str = "") -> Diagnosis:
         run=run,
         notes=(*evidence.notes, *(survey.notes if survey is not None else (_NO_SURVEY,))),
     )
+
+
+def _heard(evidence: Evidence) -> Findings:
+    """What every rule says; of a run without a single step of the optimizer none can say anything."""
+    if evidence.history.steps < 1:
+        return Findings(tuple(Finding(name, Verdict.UNDETERMINED, missing=_NO_STEP) for name in OBSTACLES))
+    return _by_exclusion(evidence, Findings(tuple(RULES[name](evidence) for name in OBSTACLES)))
 
 
 def _by_exclusion(evidence: Evidence, findings: Findings) -> Findings:

@@ -52,8 +52,20 @@ EXPLANATIONS: Mapping[str, str] = MappingProxyType(
 """What each verdict means."""
 
 
+_KEPT = "gradients are not zeroed"
+"""How evidence begins where the loop does not zero its gradients: steps are too long, whatever the rate."""
+
+_ZERO_THEM = (
+    "The learning rate need not be at fault: call optimizer.zero_grad() before every backward pass, and train again. "
+    "Branches zero them already: what other steps gain there says little about the loop as it is."
+)
+"""What to do then, instead of shorter steps."""
+
 _MANY = 10.0
 """From ten times the whole on per cents are hard to read."""
+
+_TOO_MANY = 1e5
+"""From here on all the digits of a multiple are hard to read."""
 
 
 def number(estimate: Estimate) -> str:
@@ -68,7 +80,9 @@ def percent(value: float) -> str:
     """A share in per cent, or as a multiple where it is many times the whole; "?" if it is not known."""
     if not math.isfinite(value):
         return "?"
-    return f"{100 * value:.3g} %" if abs(value) < _MANY else f"{value:.2g} times"
+    if abs(value) < _MANY:
+        return f"{100 * value:.3g} %"
+    return f"{value:.0f} times" if abs(value) < _TOO_MANY else f"{value:.2g} times"
 
 
 def _sentence(text: str) -> str:
@@ -88,9 +102,12 @@ def summary(obstacle: str, finding: Finding | None, secondary: tuple[str, ...], 
     Returns:
         Sentences, filled with the finding's numbers.
     """
+    why = "" if finding is None or not finding.evidence else finding.evidence[0]
     parts = [EXPLANATIONS.get(obstacle, NAMES.get(obstacle, obstacle))]
-    if finding is not None:
-        parts += [_sentence(text) for text in finding.evidence[:1]]
+    if why.startswith(_KEPT):
+        parts = [_sentence(why), _ZERO_THEM]
+    elif why:
+        parts.append(_sentence(why))
     if secondary:
         parts.append("Also present: " + ", ".join(NAMES[name] for name in secondary) + ".")
     if helpful is not None:

@@ -24,7 +24,7 @@ from theodolite.monitor.observer import Observer
 from theodolite.monitor.recorder import Recorder
 from theodolite.monitor.tape import measuring
 from theodolite.monitor.zeroing import KEPT, Zeroing
-from theodolite.objective import trainable
+from theodolite.objective import Params, trainable
 from theodolite.objective.data import Batch, batches_of
 from theodolite.objective.sources import LossFunction, unwrapped
 from theodolite.records import Diagnosis, Run, RunWriter, Survey
@@ -117,8 +117,16 @@ class Monitor:
         kept = partial(self._observer.tell, "note", told)
         self._zeroing = Zeroing(optimizer, params, kept=kept, charge=self._observer.schedule.charge)
         self._recorder.event("start", 0, {})
+        self._tell_left_out(inner, params)
         self._ending = weakref.finalize(self._observer, _end, self._recorder, keeping)
         self._is_open = True
+
+    def _tell_left_out(self, model: nn.Module, params: Params) -> None:
+        """Note trainable parameters that the optimizer does not step: they are no part of θ."""
+        every, stepped = (sum(t.numel() for t in ts if t.requires_grad) for ts in (model.parameters(), params.tensors))
+        if stepped < every:
+            text = f"the optimizer steps {stepped:,} of {every:,} trainable parameters: the others stay as they are"
+            self._observer.tell("note", {"text": text})
 
     @property
     def run(self) -> Path:

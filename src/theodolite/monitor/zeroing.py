@@ -1,7 +1,9 @@
 """Does the loop zero its gradients? Told from one parameter, in the first steps."""
 
+import logging
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -9,6 +11,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from theodolite.objective import Params
+
+_LOG = logging.getLogger(__name__)
 
 _CHECKS, _MOST_STEPS = 8, 20
 """Steps made from one backward pass each that are looked at, and steps after which nothing is looked at any more."""
@@ -29,7 +33,7 @@ class Zeroing:
     """Compares the gradients that an optimizer is given with those that the backward passes brought.
 
     Where the given one is the last given one plus the new one, perhaps clipped, and not the new one, the loop has not
-    zeroed it. Steps made from several backward passes are not judged. After a few steps all hooks are taken off.
+    zeroed it. Steps made from several backward passes are not judged. After a few steps nothing is looked at any more.
     """
 
     def __init__(
@@ -55,43 +59,64 @@ class Zeroing:
         self._new: Tensor | None = None
         self._passes = self._steps = 0
         self._found: list[Tensor] = []
-        arrived = _Arrived(self)
+        self._is_over = False
+        self._arrival = self._tensor.register_hook(_Arrived(self))
         self._hooks = [
-            self._tensor.register_hook(arrived),
             optimizer.register_step_pre_hook(self._before_step),
             optimizer.register_step_post_hook(self._after_step),
         ]
 
     def stop(self) -> None:
-        """Take the hooks off."""
+        """Take all hooks off."""
+        self._rest()
         for hook in self._hooks:
             hook.remove()
-        self._hooks, self._last, self._new = [], None, None
+
+    def _rest(self) -> None:
+        """Look no more. Hooks of the optimizer stay: none may be removed while it goes through them, as it does now."""
+        self._is_over = True
+        self._arrival.remove()
+        self._last = self._new = None
 
     def arrive(self, gradient: Tensor) -> None:
         """A backward pass has brought a gradient."""
-        started = time.perf_counter()
-        self._passes += 1
-        self._new = gradient.detach().clone()
-        self._charge(time.perf_counter() - started)
+        self._look(partial(self._note, gradient))
 
     def _before_step(self, *_: Any) -> None:
-        started, given = time.perf_counter(), self._tensor.grad
-        is_plain = self._passes == 1 and not (given is None or given.is_sparse)
-        if is_plain and self._last is not None and self._new is not None:
-            assert given is not None
-            self._found.append(_is_kept(given.detach(), self._new, self._last))
-        self._charge(time.perf_counter() - started)
+        self._look(self._compare)
 
     def _after_step(self, *_: Any) -> None:
-        started, given = time.perf_counter(), self._tensor.grad
+        self._look(self._remember)
+
+    def _look(self, look: Callable[[], None]) -> None:
+        """Look, and tell how long it took; nothing of it may end the training."""
+        if self._is_over:
+            return
+        started = time.perf_counter()
+        try:
+            look()
+        except Exception as error:  # noqa: BLE001 - whatever a tensor of the user's raises
+            self._rest()
+            _LOG.warning("whether gradients are zeroed could not be told: %s", error)
+        self._charge(time.perf_counter() - started)
+
+    def _note(self, gradient: Tensor) -> None:
+        self._passes += 1
+        self._new = gradient.detach().clone()
+
+    def _compare(self) -> None:
+        given, is_plain = self._tensor.grad, self._passes == 1
+        if is_plain and self._last is not None and self._new is not None and given is not None and not given.is_sparse:
+            self._found.append(_is_kept(given.detach(), self._new, self._last))
+
+    def _remember(self) -> None:
+        given = self._tensor.grad
         self._last = None if given is None or given.is_sparse else given.detach().clone()
         self._passes, self._steps = 0, self._steps + 1
         if len(self._found) >= _CHECKS or self._steps >= _MOST_STEPS:
-            self.stop()
+            self._rest()
             if len(self._found) >= _CHECKS and float(torch.stack(self._found).double().mean()) > 0.5:
                 self._kept()
-        self._charge(time.perf_counter() - started)
 
 
 class _Arrived:

@@ -96,7 +96,7 @@
   };
 
   const places = [...document.querySelectorAll(".live")];
-  const drawAll = () => places.forEach(draw);
+  const drawAll = () => root.dataset.ready && places.forEach(draw);
 
   const button = document.getElementById("theme");
   const label = () => {
@@ -130,5 +130,7 @@
       setTimeout(next, 0, index + 1);
     });
   };
-  next(0);
+  unpackPlotly().then(() => next(0)).catch(() => {
+    document.getElementById("still").hidden = false;
+  });
 })();

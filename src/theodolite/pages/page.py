@@ -1,8 +1,6 @@
 """How is a run read: one HTML file that needs nothing else, not even a network."""
 
-import base64
 import contextlib
-import hashlib
 import os
 import tempfile
 from dataclasses import dataclass
@@ -11,11 +9,11 @@ from pathlib import Path
 
 from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
-from plotly.offline import get_plotlyjs
 
 from theodolite.diagnosis import diagnose
 from theodolite.pages.tables import Table, chart_tables, event_table, facts
-from theodolite.pages.verdicts import finding_rows, opening, remedy_rows
+from theodolite.pages.verdicts import finding_rows, opening, remedy_rows, window_rows
+from theodolite.plots.bundle import packed_plotly, policy, unpacker
 from theodolite.plots.gallery import charts
 from theodolite.plots.marks import Absent, Chart
 from theodolite.plots.obstacles import charts_obstacle
@@ -71,13 +69,13 @@ def compose(run: Run, diagnosis: Diagnosis) -> str:
     first = opening(diagnosis)
     every = [*lead, *drawn]
     scripts = {name: Markup(_script(name)) for name in ("theme.js", "page.js")}
-    bundle = Markup(get_plotlyjs())
     return _template().render(
         name=str(run.metadata.get("name") or run.path.name),
         opening=first,
         lead=lead,
         pictures=drawn,
         absent=absent,
+        windows=window_rows(diagnosis.timeline),
         findings=finding_rows(diagnosis),
         remedies=remedy_rows(diagnosis),
         facts=facts(run),
@@ -88,8 +86,9 @@ def compose(run: Run, diagnosis: Diagnosis) -> str:
         style=Markup(_file("style.css")),
         theme_script=scripts["theme.js"],
         page_script=scripts["page.js"],
-        bundle=bundle,
-        policy=_policy(scripts["theme.js"], bundle, scripts["page.js"]),
+        plotly=packed_plotly(),
+        unpacker=Markup(unpacker()),  # code, named by its sum: not one byte of it may be escaped
+        policy=policy(*scripts.values()),
     )
 
 
@@ -122,16 +121,6 @@ def _file(name: str) -> str:
 
 def _script(name: str) -> str:
     return _file(name).strip()
-
-
-def _policy(*scripts: str) -> str:
-    """A content security policy under which these scripts run, and no other, and nothing is loaded."""
-    sums = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts]
-    allowed = " ".join(f"'sha256-{one}'" for one in sums)
-    return (
-        f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data: blob:; "
-        "base-uri 'none'; form-action 'none'"
-    )
 
 
 def _replace(target: Path, text: str) -> None:

@@ -125,7 +125,7 @@ _FACTS = {
     "device": "device", "device_name": "hardware", "threads": "threads", "cpus": "processors", "platform": "system",
     "host": "machine", "torch": "PyTorch", "numpy": "NumPy", "python": "Python", "sqlite": "SQLite",
     "theodolite": "Theodolite", "floor": "least loss known", "budget": "budget of measuring", "seed": "seed",
-    "validated": "validation data",
+    "validated": "validation data", "snapshot_bytes": "room for snapshots",
 }  # fmt: skip
 _HIDDEN = (
     "format", "pid", "layers", "unit_layers", "name", "filesystem", "journal_mode", "durable", "previous",
@@ -168,6 +168,10 @@ def _flat(label: str, value: Any) -> Iterator[tuple[str, str]]:
         yield label, _settings(value)
     elif label == "command" and isinstance(value, list):
         yield label, " ".join(map(str, value))
+    elif label == "room for snapshots":
+        yield label, f"{number(value / 2**20, 3)} MiB"
+    elif label == "budget of measuring":
+        yield label, f"{number(100 * value, 3)} % of the training time"
     elif label == "started":
         yield label, str(value).partition(".")[0].replace("T", " ") + " UTC"
     else:

@@ -1,13 +1,16 @@
 """How is a diagnosis laid out: its headline, its findings, the gains of its remedies?"""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
-from theodolite.plots.scales import number
+from theodolite.pages.typesetting import measured, sentence, typeset
+from theodolite.plots.scales import number, several
 from theodolite.records.diagnosis import Diagnosis, Finding, Remedy
 from theodolite.records.estimates import Estimate
-from theodolite.records.obstacles import Verdict
-from theodolite.records.page import SYMBOLS, confidence, headline, plain
+from theodolite.records.obstacles import UNDETERMINED, Verdict
+from theodolite.records.page import SYMBOLS, confidence, headline, outcome, plain
 from theodolite.records.timeline import Window
 
 
@@ -46,6 +49,17 @@ class RemedyRow:
 
 
 @dataclass(frozen=True)
+class WindowRow:
+    """One stretch of the timeline: what limited progress there, of which kind that is, and how one knows."""
+
+    steps: str
+    limit: str
+    kind: str
+    why: str
+    again: str
+
+
+@dataclass(frozen=True)
 class Opening:
     """The verdict, as it opens the page."""
 
@@ -59,7 +73,11 @@ class Opening:
     also: str
     notes: tuple[str, ...]
     picture: str
-    windows: tuple[str, ...] = ()
+
+
+_SHOWN = 0.005
+_EVEN = 1.5
+"""Obstacles of which the likeliest has less than one and a half times an equal share are about as likely."""
 
 
 def opening(diagnosis: Diagnosis) -> Opening:
@@ -72,36 +90,67 @@ def opening(diagnosis: Diagnosis) -> Opening:
         What the page opens with.
     """
     main = next((finding for finding in diagnosis.findings if finding.obstacle == diagnosis.obstacle), None)
-    finite = [(name, value) for name, value in diagnosis.probabilities.items() if math.isfinite(value)]
-    ranked = sorted(finite, key=lambda pair: -pair[1])[:4]
     also = ", ".join(map(plain, diagnosis.secondary))
     return Opening(
         headline(diagnosis.obstacle),
         plain(diagnosis.obstacle),
-        diagnosis.summary,
-        confidence(diagnosis),
-        tuple((plain(name), f"{100 * value:.0f} %", 100 * value) for name, value in ranked if value >= 0.005),
+        typeset(diagnosis.summary),
+        _confidence(diagnosis),
+        tuple((plain(name), f"{100 * value:.0f}\u00a0%", 100 * value) for name, value in _likely(diagnosis)),
         tuple(map(sentence, main.evidence)) if main else (),
         _tried(diagnosis),
         f"Also present: {also}." if also else "",
         tuple(map(sentence, diagnosis.notes)),
         main.picture if main else "",
-        tuple(_window(window) for window in diagnosis.timeline),
     )
 
 
-def _window(window: Window) -> str:
-    """What limited progress in a stretch of the run, in words."""
-    told = f"Steps {window.first} to {window.last}: {plain(window.obstacle)}"
-    return sentence(f"{told}; {window.why}" if window.why else told)
+def _likely(diagnosis: Diagnosis) -> list[tuple[str, float]]:
+    """The likeliest obstacles; none where all are about as likely, for then the first are no better than the rest."""
+    ranked = sorted(
+        ((name, value) for name, value in diagnosis.probabilities.items() if math.isfinite(value)),
+        key=lambda pair: -pair[1],
+    )
+    if not ranked or ranked[0][1] <= _EVEN / len(ranked):
+        return []
+    return [(name, value) for name, value in ranked[:4] if value >= _SHOWN]
 
 
-def sentence(text: str) -> str:
-    """A text that begins with a capital, unless it begins with a symbol, and ends with a full stop."""
-    if not text:
-        return ""
-    first = text[0].upper() if text[0].isascii() and (text[1:2].islower() or text[1:2] == " ") else text[0]
-    return first + text[1:] + ("" if text[-1] in ".?!)" else ".")
+def _confidence(diagnosis: Diagnosis) -> str:
+    """How sure the verdict is, in words."""
+    has_ranks = any(map(math.isfinite, diagnosis.probabilities.values()))
+    is_even = has_ranks and not _likely(diagnosis)
+    return confidence(diagnosis) or ("All obstacles are about as likely" if is_even else "")
+
+
+_AGAIN = ", in steps taken again from step "
+"""How the timeline names numbers that were measured after the run, from a point that it came through."""
+
+
+def window_rows(windows: Sequence[Window]) -> tuple[WindowRow, ...]:
+    """What limited progress when; neighbours of which the same is said share a row.
+
+    Args:
+        windows: The stretches of a run.
+
+    Returns:
+        Rows, in the order of the steps.
+    """
+    rows: list[WindowRow] = []
+    for _, group in groupby(windows, key=lambda window: (window.obstacle, window.why)):
+        same = list(group)
+        why, _, again = same[0].why.partition(_AGAIN)
+        kind = "healthy" if same[0].obstacle == "none" else "open" if same[0].obstacle == UNDETERMINED else "limited"
+        rows.append(
+            WindowRow(
+                f"{same[0].first}–{same[-1].last}",
+                "nothing" if kind == "healthy" else plain(same[0].obstacle),
+                kind,
+                sentence(why),
+                f"Measured in steps taken again from step {again}." if again else "",
+            )
+        )
+    return tuple(rows)
 
 
 def _tried(diagnosis: Diagnosis) -> str:
@@ -113,13 +162,12 @@ def _tried(diagnosis: Diagnosis) -> str:
     if not helped:
         return f"{tried}; none helped beyond its error."
     best = max(helped, key=lambda remedy: remedy.gain.value)
-    return f"{tried}. Most was gained by “{best.name}”: {_signed(best.gain)} of loss in {best.steps} steps, beyond "\
-        "what the plain continuation gave."  # fmt: skip
-
-
-def _signed(gain: Estimate) -> str:
-    sign = "+" if gain.value > 0 else ""
-    return f"{sign}{number(gain.value, 3)} ± {number(gain.error, 2)}"
+    if not best.gain.is_finite:
+        return f"{tried}. Most was gained by “{best.name}”: {outcome(best)}."
+    return (
+        f"{tried}. Most was gained by “{best.name}”: {measured(best.gain, is_signed=True)} of loss in "
+        f"{several(best.steps, 'step')}, beyond what the plain continuation gave."
+    )
 
 
 def finding_rows(diagnosis: Diagnosis) -> tuple[FindingRow, ...]:
@@ -139,27 +187,19 @@ def finding_rows(diagnosis: Diagnosis) -> tuple[FindingRow, ...]:
 
 def _finding_row(finding: Finding) -> FindingRow:
     threshold = f"{finding.needs} {number(finding.threshold, 3)}" if math.isfinite(finding.threshold) else ""
-    effect = f"{number(finding.effect.value, 3)} ± {number(finding.effect.error, 2)}"
     return FindingRow(
         plain(finding.obstacle),
         str(finding.verdict),
         SYMBOLS[finding.verdict],
-        _estimate(finding.statistic),
+        measured(finding.statistic),
         threshold,
         sentence(finding.meaning),
-        effect if finding.effect.is_finite else "",
+        measured(finding.effect),
         tuple(map(sentence, finding.evidence)),
         sentence(finding.missing),
         finding.picture,
         finding.source,
     )
-
-
-def _estimate(estimate: Estimate) -> str:
-    if not estimate.is_finite:
-        return ""
-    error = f" ± {number(estimate.error, 2)}" if math.isfinite(estimate.error) and estimate.error > 0 else ""
-    return f"{number(estimate.value, 3)}{error}"
 
 
 _WORST = 1.5
@@ -188,6 +228,15 @@ def _error(gain: Estimate) -> float:
     return gain.error if math.isfinite(gain.error) else 0.0
 
 
+def _change(remedy: Remedy) -> str:
+    """What a remedy did, in words; a branch that diverged needs no error to tell."""
+    if math.isnan(remedy.gain.value):
+        return "not measured"
+    if remedy.helped:
+        return "helped"
+    return "made it worse" if remedy.gain.is_below(0.0) or remedy.gain.value == -math.inf else "no clear change"
+
+
 def _remedy_row(remedy: Remedy, low: float, span: float) -> RemedyRow:
     gain, error = remedy.gain, _error(remedy.gain)
     value = gain.value if gain.is_finite else 0.0
@@ -196,13 +245,14 @@ def _remedy_row(remedy: Remedy, low: float, span: float) -> RemedyRow:
         return round(100 * (max(at, low) - low) / span, 2)
 
     zero = place(0.0)
-    outcome = "helped" if remedy.helped else "made it worse" if gain.is_below(0.0) else "no clear change"
+    known = measured(gain, is_signed=True) or outcome(remedy)
+    tried = f"{several(remedy.steps, 'step')}, {several(remedy.seeds, 'order')} of the batches"
     return RemedyRow(
         remedy.name,
-        _signed(gain) if gain.is_finite else "not measured",
-        outcome if gain.is_finite else "not measured",
-        f"{remedy.steps} steps, {remedy.seeds} orders of the batches" + ("; bar cut off" if value < low else ""),
-        remedy.note,
+        known,
+        _change(remedy),
+        tried + ("; bar cut off" if value < low else ""),
+        "" if remedy.note == known else typeset(remedy.note),
         zero,
         min(zero, place(value)),
         abs(place(value) - zero),

@@ -19,7 +19,7 @@ from theodolite.plots.reading import (
     window_means,
     windows,
 )
-from theodolite.plots.scales import number, percent
+from theodolite.plots.scales import number, percent, several
 from theodolite.records.run import Run
 
 PARTS = (
@@ -79,7 +79,7 @@ def marks_budget(run: Run) -> Chart | Absent:
         step_axis(run),
         Axis("share of the promise", "", "linear", _limits(reach)),
         (*bars, _whiskers(bars[0]), Level("the promise", 1.0), Level("", 0.0), *edges),
-        (f"{steps.size} measured steps in {len(split.cut.members)} windows.", *notes_of(edges)),
+        (f"{several(steps.size, 'measured step')} in {several(len(split.cut.members), 'window')}.", *notes_of(edges)),
     )
 
 

@@ -1,18 +1,13 @@
 """How do pictures stand on a page of their own: one HTML file that needs nothing else, not even a network?"""
 
-import base64
-import gzip
-import hashlib
 import json
 from collections.abc import Sequence
-from functools import cache
 from html import escape
 from importlib.resources import files
 from typing import Any
 
-from plotly.offline import get_plotlyjs
-
 from theodolite.plots.animations import has_way, plotly_animation
+from theodolite.plots.bundle import packed_plotly, policy, unpacker
 from theodolite.plots.marks import Absent, Chart, Scene
 from theodolite.plots.palette import themes
 from theodolite.plots.plotly_charts import plotly_chart
@@ -37,14 +32,14 @@ def page(pictures: Sequence[Chart | Scene | Absent], *, is_moving: bool = False)
     title = escape(pictures[0].title if pictures else "No picture")
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{_policy(get_plotlyjs(), script)}">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy(script)}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f'<meta name="color-scheme" content="light dark">\n<title>{title}</title>\n<style>\n{style}</style>\n</head>\n'
         f"<body>\n<main>\n{body}\n</main>\n"
         f'<script type="application/json" id="figures">{_json(figures)}</script>\n'
         f'<script type="application/json" id="palette">{_json(themes())}</script>\n'
-        f'<script type="text/plain" id="plotly">{_plotly()}</script>\n'
-        f"<script>{script}</script>\n</body>\n</html>\n"
+        f'<script type="text/plain" id="plotly">{packed_plotly()}</script>\n'
+        f"<script>{unpacker()}</script>\n<script>{script}</script>\n</body>\n</html>\n"
     )
 
 
@@ -75,12 +70,6 @@ def still(picture: Chart | Scene) -> dict[str, Any]:
     return plotly_chart(picture) if isinstance(picture, Chart) else plotly_scene(picture)
 
 
-@cache
-def _plotly() -> str:
-    """Plotly, compressed, as text."""
-    return base64.b64encode(gzip.compress(get_plotlyjs().encode(), mtime=0)).decode()
-
-
 def _file(name: str) -> str:
     return files("theodolite.plots").joinpath(name).read_text(encoding="utf-8")
 
@@ -89,13 +78,3 @@ def _json(value: object) -> str:
     """Strict JSON in which nothing ends the script that holds it."""
     text = json.dumps(value, allow_nan=False, separators=(",", ":"), ensure_ascii=False)
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
-
-
-def _policy(*scripts: str) -> str:
-    """A content security policy under which these scripts run, and no other, and nothing is loaded."""
-    sums = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts]
-    allowed = " ".join(f"'sha256-{one}'" for one in sums)
-    return (
-        f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data: blob:; "
-        "base-uri 'none'; form-action 'none'"
-    )

@@ -1,4 +1,4 @@
-// Unpacks plotly, and draws the figures of this page in the colours of the theme that the system asks for. Loads nothing.
+// Draws the figures of this page in the colours of the theme that the system asks for. Loads nothing.
 (() => {
   "use strict";
   const read = (id) => JSON.parse(document.getElementById(id).textContent);
@@ -46,16 +46,7 @@
     document.documentElement.dataset.ready = "true";
   });
 
-  // What is unpacked is code that the policy of this page knows by its sum.
-  const unpacked = async () => {
-    const bytes = Uint8Array.from(atob(document.getElementById("plotly").textContent), (one) => one.charCodeAt(0));
-    const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
-    const script = document.createElement("script");
-    script.textContent = await new Response(stream).text();
-    document.head.append(script);
-  };
-
-  unpacked().then(() => {
+  unpackPlotly().then(() => {
     prefersDark.addEventListener("change", drawAll);
     isNarrow.addEventListener("change", drawAll);
     return drawAll();

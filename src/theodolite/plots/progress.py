@@ -19,7 +19,7 @@ from theodolite.plots.reading import (
     window_means,
     windows,
 )
-from theodolite.plots.scales import fit, number, percent
+from theodolite.plots.scales import fit, number, percent, several
 from theodolite.records.run import Run
 
 
@@ -106,7 +106,8 @@ def _compared(
         fit(words.label, "loss", means),
         (Level("", 0.0), *layers, *edges),
         (
-            f"Means of {steps.size} measured steps in {len(cut.members)} windows; bands are one standard error.",
+            f"Means of {several(steps.size, 'measured step')} in {several(len(cut.members), 'window')}; "
+            "bands are one standard error.",
             *notes_of(edges),
         ),
     )

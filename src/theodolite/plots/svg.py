@@ -199,7 +199,7 @@ def _dots(chart: Chart, x: np.ndarray, y: np.ndarray, role: Role) -> str:
 
 def _points(chart: Chart, layer: Points) -> str:
     line = _curve(chart, Curve(layer.name, layer.x, layer.y, layer.role)) if layer.is_joined else ""
-    known = np.isfinite(layer.error)
+    known = np.isfinite(layer.y) & np.isfinite(layer.error)
     x = _x(chart, layer.x[known])
     low = _y(chart, _floor(chart, (layer.y - layer.error)[known]))
     high = _y(chart, (layer.y + layer.error)[known])

@@ -209,7 +209,7 @@ def compared(finding: Found) -> str:
 
 
 def _is_passed(finding: Found) -> bool:
-    """Whether the statistic is beyond its threshold, which a verdict "absent" then has to explain."""
+    """Whether the statistic is beyond its threshold: a verdict that says otherwise has to explain itself."""
     value = finding.statistic.value
     return value > finding.threshold if finding.needs == ">" else value < finding.threshold
 
@@ -232,7 +232,8 @@ def _shared_line(findings: list[Found]) -> str:
 
 def _finding_line(finding: Found) -> str:
     numbers = compared(finding) or (f"missing: {finding.missing}" if finding.missing else "")
-    if finding.verdict is Verdict.ABSENT and _is_passed(finding) and finding.evidence:
+    is_against = finding.verdict is (Verdict.ABSENT if _is_passed(finding) else Verdict.PRESENT)
+    if is_against and compared(finding) and finding.evidence:
         numbers = f"{numbers}; but {finding.evidence[-1]}"
     line = f"  {SYMBOLS[finding.verdict]} {plain(finding.obstacle):<19} {finding.verdict:<13} {numbers}".rstrip()
     return fill(line, _WIDTH, subsequent_indent=" " * 38, drop_whitespace=True)
