@@ -61,6 +61,9 @@ _ZERO_THEM = (
 )
 """What to do then, instead of shorter steps."""
 
+_WHOLE = 0.995
+"""From here on a share of 100 % would be written with a power of ten."""
+
 _MANY = 10.0
 """From ten times the whole on per cents are hard to read."""
 
@@ -76,12 +79,20 @@ def number(estimate: Estimate) -> str:
     return f"{estimate.value:.3g}{error}"
 
 
-def percent(value: float) -> str:
-    """A share in per cent, or as a multiple where it is many times the whole; "?" if it is not known."""
+def percent(value: float, digits: int = 3) -> str:
+    """A share in per cent, or as a multiple where it is many times the whole; "?" if it is not known.
+
+    Args:
+        value: The share.
+        digits: Significant digits; an error needs no more than two.
+
+    Returns:
+        It in words.
+    """
     if not math.isfinite(value):
         return "?"
     if abs(value) < _MANY:
-        return f"{100 * value:.3g} %"
+        return f"{100 * value:.0f} %" if abs(value) >= _WHOLE else f"{100 * value:.{digits}g} %"
     return f"{value:.0f} times" if abs(value) < _TOO_MANY else f"{value:.2g} times"
 
 

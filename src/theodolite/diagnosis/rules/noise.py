@@ -48,7 +48,7 @@ def judge_gradient_noise(evidence: Evidence) -> Finding:
         f"of a promise of {number(survey.promise)} a step, {number(survey.noise)} is noise",
         f"what arrives is {number(survey.delivered)}",
         f"gradient noise scale {number(survey.noise_scale)} examples, batch {survey.batch:.3g}",
-        f"a larger batch or a shorter step gains {percent(effect.value)} ± {percent(effect.error)} of the excess loss",
+        f"a larger batch or a shorter step gains {percent(effect.value)} ± {percent(effect.error, 2)} of the excess",
     )
     longer = _longer_gains(evidence, effect)
     if longer:
@@ -67,7 +67,7 @@ def _longer_gains(evidence: Evidence, effect: Estimate) -> str:
     longer = best_of(evidence, MISSING, LONGER_STEPS)
     if not sure_gain(longer) > 2 * max(0.0, effect.value):
         return ""
-    return f"longer steps gain {percent(longer.value)} ± {percent(longer.error)}: far more than averaging noise out"
+    return f"longer steps gain {percent(longer.value)} ± {percent(longer.error, 2)}: far more than averaging noise out"
 
 
 def _is_lost_to_noise(survey: Survey, effect: Estimate) -> bool | None:

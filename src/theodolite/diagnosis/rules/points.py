@@ -137,7 +137,7 @@ def judge_local_minimum(evidence: Evidence) -> Finding:
         return _LOCAL_MINIMUM
     best, otherwise = best_move(evidence, survey), _why_no_minimum(evidence, survey)
     says = (
-        f"the best move gains {percent(best.value)} ± {percent(best.error)} of the excess, {evidence.excess:.4g}",
+        f"the best move gains {percent(best.value)} ± {percent(best.error, 2)} of the excess, {evidence.excess:.4g}",
         f"λmin = {number(survey.smallest)}, λmax = {number(survey.largest)}",
     )
     if otherwise:
@@ -190,7 +190,7 @@ def judge_plateau(evidence: Evidence) -> Finding:
     best, flat = best_move(evidence, survey), evidence.share(Estimate(survey.flatness, 0.0))
     says = [
         f"weights changed by three tenths change the loss by {percent(flat.value)} of its excess, to second order",
-        f"the best move gains {percent(best.value)} ± {percent(best.error)}",
+        f"the best move gains {percent(best.value)} ± {percent(best.error, 2)}",
     ]
     if math.isfinite(survey.depth_ratio):
         says.append(f"the weakest layer's gradient is {survey.depth_ratio:.1e} of the strongest's")

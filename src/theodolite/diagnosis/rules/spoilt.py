@@ -32,8 +32,8 @@ def how_spoilt(evidence: Evidence) -> str:
         return ""
     told = "diverges" if again == -math.inf else f"gains {percent(again)}"
     return (
-        f"with shorter steps from its start the run gains {percent(best.value)} ± {percent(best.error)} of the excess "
-        f"loss over where it stands; as it was, from its start again, it {told}"
+        f"with shorter steps from its start the run gains {percent(best.value)} ± {percent(best.error, 2)} of the "
+        f"excess loss over where it stands; as it was, from its start again, it {told}"
     )
 
 

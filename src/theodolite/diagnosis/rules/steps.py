@@ -111,7 +111,7 @@ def _judge_fall(evidence: Evidence, fallen: Estimate) -> Finding:
     """Whether the excess falls at a useful rate, looking back and going on."""
     verb = "fall" if fallen.value >= 0 else "rise"
     source = f"{verb}s" if evidence.history.fallen.is_finite else f"would {verb}, by plain steps on a branch,"
-    why = f"the excess loss {source} by {percent(abs(fallen.value))} ± {percent(fallen.error)} while the age doubles"
+    why = f"the excess loss {source} by {percent(abs(fallen.value))} ± {percent(fallen.error, 2)} while the age doubles"
     if _is_useful(fallen) and evidence.is_confirmed:
         if _is_still_falling(evidence):
             return found(_NONE, True, statistic=fallen, evidence=(why,))
@@ -182,7 +182,7 @@ def _judge_by_branch(evidence: Evidence) -> Finding:
     names = longer_steps(evidence)
     best = max((cure for cure in evidence.remedies if cure.name in names), key=lambda cure: cure.gain.value)
     effect = evidence.share(best.gain)
-    says = (f"{best.name} gains {percent(effect.value)} ± {percent(effect.error)} of the excess loss on a branch",)
+    says = (f"{best.name} gains {percent(effect.value)} ± {percent(effect.error, 2)} of the excess loss on a branch",)
     statistic = Estimate(ratio(best.gain, best.baseline).value, math.nan)
     return found(_STEP_TOO_SMALL, True, statistic=statistic, effect=effect, evidence=says)
 
@@ -263,7 +263,7 @@ def _overshoot_in_words(survey: Survey, share: Estimate, bent: float) -> tuple[s
     """What was measured of the length of the steps."""
     says = [
         f"{percent(survey.own_uphill.value)} of {survey.steps} steps raised the loss of their own batch",
-        f"shorter steps gain {percent(share.value)} ± {percent(share.error)} of the excess loss",
+        f"shorter steps gain {percent(share.value)} ± {percent(share.error, 2)} of the excess loss",
     ]
     if 0 < bent < math.inf:
         says.append(f"curvature takes {percent(bent)} of what steps promise")
