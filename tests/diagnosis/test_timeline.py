@@ -131,3 +131,15 @@ def test_a_validation_loss_that_rises_with_the_training_loss_is_no_overfitting(r
     both, alone = ({w.first: w for w in timeline(recorded(np.ones(1024), trail=way), "none")} for way in ways)
     assert both[64].obstacle != "overfitting"
     assert alone[64].obstacle == "overfitting"
+
+
+def test_a_run_that_stands_at_its_floor_has_a_timeline(tmp_path):
+    with RunWriter(tmp_path / "arrived", metadata={"floor": 1.0}) as writer:
+        for step in STEPS:
+            writer.scalars(
+                int(step), {"loss": 1.0, "promise": 1.0, "noise": 0.9, "curvature": 0.1, "higher_order": 0.0}
+            )
+        writer.result(Passages((passage(80, noise=0.9),)), 1024)
+    found = timeline(Run(tmp_path / "arrived"), "none")
+    assert len(found) == 6
+    assert found[-1].obstacle == "none"

@@ -160,9 +160,10 @@ def _lost_in(passage: Passage, excess: float) -> tuple[str, str]:
 
 
 def _excess(record: _Record, first: int, last: int) -> float:
-    """The excess loss at the beginning of a window; NaN if nothing was recorded there."""
+    """The excess loss at the beginning of a window; NaN if nothing was recorded there, or there is none."""
     ends = _ends(record, first, last)
-    return ends[0].value - record.floor if ends is not None else math.nan
+    excess = ends[0].value - record.floor if ends is not None else math.nan
+    return excess if excess > 0 else math.nan
 
 
 def _fallen(record: _Record, first: int, last: int) -> Estimate:
