@@ -21,12 +21,11 @@ trend*: an obstacle is named although it is undetermined whether the loss still 
 
 CONFIDENCE: Mapping[str, tuple[int, int]] = MappingProxyType(
     {
-        "none alone": (75, 75),
-        "none beside others": (38, 38),
+        "none alone": (89, 89),
+        "none beside others": (27, 27),
         "one alone": (76, 77),
         "one of several": (9, 9),
-        "without a trend": (12, 12),
-        "undetermined": (0, 1),
+        "without a trend": (11, 11),
     }
 )
 """Pattern -> in how many of how many cases of the zoo such a verdict was right, as ``theodolite zoo score --calibrate``
