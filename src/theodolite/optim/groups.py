@@ -19,6 +19,28 @@ _OWN = ("lr", "initial_lr", "params", "param_names")
 """What groups may differ in; ``initial_lr`` is written by schedulers."""
 
 
+class GroupedOptimizer(torch.optim.Optimizer):
+    """An optimizer with one step for all parameters, whose groups differ in ``lr`` and nothing else."""
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add a group of parameters, which may have its own ``lr`` and nothing else.
+
+        Args:
+            param_group: The group; settings that it leaves out are those of the first group.
+
+        Raises:
+            SettingError: If a setting differs from that of all groups or has no meaning here, lr is out of range, or a
+                parameter is complex or sparse.
+        """
+        first = self.param_groups[0] if self.param_groups else self.defaults
+        super().add_param_group({**shared_settings(first, self.defaults), **param_group})
+        try:
+            check_group(self.param_groups[-1], first)
+        except SettingError:
+            self.param_groups.pop()
+            raise
+
+
 def check_group(group: Group, settings: Group) -> None:
     """Complain of a group that cannot be trained, or that asks for a step of its own.
 

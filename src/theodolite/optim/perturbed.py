@@ -8,13 +8,12 @@ import torch
 from torch import Tensor
 
 from theodolite._checks import warn
-from theodolite.errors import SettingError
 from theodolite.linalg.settings import check_count, check_tolerance
-from theodolite.optim.groups import check_group, each_once, run_memory, shared_settings
+from theodolite.optim.groups import GroupedOptimizer, each_once, run_memory
 from theodolite.optim.steps import ball_noise
 
 
-class PerturbedGradientDescent(torch.optim.Optimizer):
+class PerturbedGradientDescent(GroupedOptimizer):
     """Perturbed gradient descent: Δθ = −lr·g, and a point of a ball where ‖g‖ is small.
 
     Where ‖g‖ ≤ threshold and the last perturbation is more than ``interval`` steps ago, θ moves by a point drawn
@@ -71,24 +70,6 @@ class PerturbedGradientDescent(torch.optim.Optimizer):
     def __getstate__(self) -> dict[str, Any]:
         """What a copy has: the state of ``torch.optim.Optimizer``, which leaves all else out, and what is ours."""
         return {**super().__getstate__(), "_has_warned": self._has_warned}
-
-    def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add a group of parameters, which may have its own ``lr`` and nothing else.
-
-        Args:
-            param_group: The group; settings that it leaves out are those of the first group.
-
-        Raises:
-            SettingError: If a setting differs from that of all groups or has no meaning here, lr is out of range, or a
-                parameter is complex or sparse.
-        """
-        first = self.param_groups[0] if self.param_groups else self.defaults
-        super().add_param_group({**shared_settings(first, self.defaults), **param_group})
-        try:
-            check_group(self.param_groups[-1], first)
-        except SettingError:
-            self.param_groups.pop()
-            raise
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:

@@ -15,10 +15,10 @@ from theodolite.linalg.settings import check_count, check_tolerance
 from theodolite.objective import Params
 from theodolite.objective.knowledge import Knowledge
 from theodolite.optim.batches import BatchObjective, Closure, ClosureSource, MixedPrecision
-from theodolite.optim.groups import check_group, each_once, run_memory, shared_settings
+from theodolite.optim.groups import GroupedOptimizer, each_once, run_memory
 
 
-class ClosureOptimizer(torch.optim.Optimizer):
+class ClosureOptimizer(GroupedOptimizer):
     """Moves θ to a point that is chosen by J on the batch of a closure.
 
     Laws: a point that is not finite, or where J is not, is not gone to. The step is a function of θ, the batch, the
@@ -50,24 +50,6 @@ class ClosureOptimizer(torch.optim.Optimizer):
         """What a copy has: the state of ``torch.optim.Optimizer``, which leaves all else out, and what is ours."""
         ours = ("_model", "_knowledge", "_has_warned")
         return {**super().__getstate__(), **{name: getattr(self, name) for name in ours}}
-
-    def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add a group of parameters, which may have its own ``lr`` and nothing else: there is one step for all.
-
-        Args:
-            param_group: The group; settings that it leaves out are those of the first group.
-
-        Raises:
-            SettingError: If a setting differs from that of all groups or has no meaning here, lr is out of range, or a
-                parameter is complex or sparse.
-        """
-        first = self.param_groups[0] if self.param_groups else self.defaults
-        super().add_param_group({**shared_settings(first, self.defaults), **param_group})
-        try:
-            check_group(self.param_groups[-1], first)
-        except SettingError:
-            self.param_groups.pop()
-            raise
 
     @torch.no_grad()
     def step(self, closure: Closure | None = None) -> Any:
