@@ -52,7 +52,7 @@ EXPLANATIONS: Mapping[str, str] = MappingProxyType(
 """What each verdict means."""
 
 
-_KEPT = "gradients are not zeroed"
+NOT_ZEROED = "gradients are not zeroed"
 """How evidence begins where the loop does not zero its gradients: steps are too long, whatever the rate."""
 
 _ZERO_THEM = (
@@ -115,7 +115,7 @@ def summary(obstacle: str, finding: Finding | None, secondary: tuple[str, ...], 
     """
     why = "" if finding is None or not finding.evidence else finding.evidence[0]
     parts = [EXPLANATIONS.get(obstacle, NAMES.get(obstacle, obstacle))]
-    if why.startswith(_KEPT):
+    if why.startswith(NOT_ZEROED):
         parts = [_sentence(why), _ZERO_THEM]
     elif why:
         parts.append(_sentence(why))

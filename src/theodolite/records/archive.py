@@ -51,7 +51,7 @@ def save(record: object, path: str | Path) -> Path:
 
     Example:
         >>> from theodolite.records.estimates import Estimate
-        >>> load(save(Estimate(2.0, 0.1, 9), "/tmp/estimate.npz"))  # doctest: +SKIP
+        >>> load(save(Estimate(2.0, 0.1, 9), "estimate.npz"))  # doctest: +SKIP
         Estimate(value=2.0, error=0.1, count=9)
     """
     target = Path(path)

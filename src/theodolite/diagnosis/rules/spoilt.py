@@ -5,7 +5,7 @@ import math
 from theodolite.diagnosis.evidence import Evidence
 from theodolite.diagnosis.rules.parts import AGAIN, AGAIN_SHORTER, SHORTER_STEPS, best_of
 from theodolite.diagnosis.rules.thresholds import CURED, TWENTIETH, USEFUL_FALL
-from theodolite.diagnosis.words import percent
+from theodolite.diagnosis.words import NOT_ZEROED, percent
 from theodolite.records import MISSING, Estimate
 
 
@@ -23,7 +23,7 @@ def how_spoilt(evidence: Evidence) -> str:
         that gradients are not zeroed, where the loss does not fall usefully all the same.
     """
     if evidence.keeps_gradients and not evidence.history.fallen.value > USEFUL_FALL:
-        return "gradients are not zeroed: each step is made from the sum of all gradients so far, and is far too long"
+        return f"{NOT_ZEROED}: each step is made from the sum of all gradients so far, and is far too long"
     again, best = _gain(evidence, AGAIN), best_of(evidence, MISSING, AGAIN_SHORTER)
     here = best_of(evidence, MISSING, SHORTER_STEPS)
     if not (best.is_above(TWENTIETH, 1.0) and best.is_above(0.0)) or math.isnan(again):
