@@ -1,6 +1,7 @@
 """How a loss ceased to be finite: out of a gentle stretch at once, or step by step; and which gradients stand out."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from tests.diagnosis.conftest import estimate
 from theodolite.diagnosis import Evidence, History, judge
 from theodolite.diagnosis.divergence import growth
 from theodolite.diagnosis.evidence import spike
-from theodolite.records import Continuation, Status, Survey, Trials, Verdict
+from theodolite.records import Continuation, Remedy, Status, Survey, Trials, Verdict
 
 GENTLE = History(500, start=estimate(2.0), nonfinite=10, first_nonfinite=400, least=0.5, least_at=390)
 """A loss that had come down to a quarter when it broke."""
@@ -55,6 +56,63 @@ def test_a_run_that_never_came_down_has_overshot():
     at_once = History(50, start=estimate(2.0), nonfinite=10, first_nonfinite=4, least=2.0, least_at=1)
     found = judge(replayed([2.0, 2.1, 90.0, math.inf], past=at_once))
     assert found.obstacle == "step_too_large"
+
+
+def saved(clipped: tuple[float, ...], *shorter: tuple[float, ...], past: History = GENTLE) -> Evidence:
+    """A run of which one plain branch blew up within two steps, and where clipped and shorter steps end."""
+    seen = replayed([0.6, 0.5, 0.6, 0.5, 90.0, math.inf], [0.5] * 6, past=past)
+    names = ("clipping", "step × 0.1", "step × 0.3")
+    ends = zip(names, (clipped, *shorter), strict=False)
+    endless = estimate(math.inf)
+    remedies = tuple(Remedy(name, endless, estimate(0.0), 60, len(at), ends=at) for name, at in ends)
+    survey = Survey(380, Status.NONFINITE, loss=estimate(0.5, 0.01))
+    return replace(seen, survey=survey, trials=replace(seen.trials, remedies=remedies))
+
+
+OVERSHOOT, WALL = ("step_too_large", "cliff"), ("cliff", "step_too_large")
+
+
+@pytest.mark.parametrize(
+    ("clipped", "shorter", "told"),
+    [
+        ((8.0, 9.0), ((0.1, 0.12), (0.4, 0.5)), OVERSHOOT),  # cutting the greatest gradients alone is of little use
+        ((0.1, 0.12), ((0.4, 0.5), (0.3, 0.31)), WALL),  # the pace is kept
+        ((0.3, 0.5), ((0.5, 0.3), (math.nan, 0.3)), WALL),  # as good as the best shorter step
+        ((math.nan, math.nan), ((0.5, 0.3), (0.4, 0.3)), OVERSHOOT),
+        ((0.3, 0.31), ((math.nan, math.nan), (math.nan, 0.3)), WALL),
+        ((0.3,), ((0.1,), (0.2,)), OVERSHOOT),  # one order: no chance in the run
+    ],
+)
+def test_what_saves_a_run_tells_walls_from_long_steps(clipped, shorter, told):
+    found = judge(saved(clipped, *shorter))
+    assert found.obstacle == told[0]
+    assert found.findings[told[1]].verdict is Verdict.ABSENT
+
+
+def test_what_saves_a_run_says_nothing_where_no_branch_blew_up():
+    quiet = saved((8.0, 9.0), (0.1, 0.12), (0.4, 0.5))
+    calm = Continuation(*(np.full((2, 6), 0.5) for _ in range(3)))
+    found = judge(replace(quiet, trials=replace(quiet.trials, plain=calm)))
+    assert found.obstacle == "undetermined"
+
+
+def test_a_run_that_broke_at_once_was_not_at_a_wall_if_shorter_steps_save_it_as_well():
+    at_once = History(50, start=estimate(2.0), nonfinite=10, first_nonfinite=4, least=2.0, least_at=1)
+    assert judge(saved((0.3, 0.5), (0.5, 0.3), (0.4, 0.4), past=at_once)).obstacle == "step_too_large"
+
+
+def test_a_loss_that_blew_up_but_is_finite_says_where_it_stands():
+    risen = replace(GENTLE, nonfinite=0, first_nonfinite=0, later=estimate(3e6, 1e5))
+    found = judge(saved((8.0, 9.0), (0.1, 0.12), (0.4, 0.5), past=risen))
+    assert found.obstacle == "step_too_large"
+    assert "blown up" in found.findings["none"].evidence[0]
+
+
+def test_a_broken_run_is_never_well():
+    fallen = replace(GENTLE, fallen=estimate(0.5, 0.01))
+    trials = Trials(plain=Continuation(*(np.full((2, 6), 0.5) for _ in range(3))))
+    evidence = Evidence(fallen, Survey(380, Status.NONFINITE, loss=estimate(0.5, 0.01)), trials)
+    assert judge(evidence).findings["none"].verdict is Verdict.ABSENT
 
 
 def test_nobody_saw_how_it_grew():

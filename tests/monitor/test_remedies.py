@@ -12,7 +12,7 @@ from torch import nn
 
 from monitor.bits import bits, globals_bits, seeded
 from monitor.trainings import FOUR, Row
-from theodolite.diagnosis.rules.parts import AGAIN, AGAIN_SHORTER
+from theodolite.diagnosis.names import AGAIN, AGAIN_SHORTER
 from theodolite.linalg import hessian, krylov_space
 from theodolite.monitor import corrected, cures, remedies, restarts, trials
 from theodolite.monitor.branch import Branch
@@ -174,6 +174,8 @@ def test_a_cure_of_a_run_that_diverges_helps():
     smaller, larger = trials.tried(control, [scaled(0.01), scaled(10)], [])
     assert smaller.gain.value == math.inf
     assert smaller.helped
+    assert smaller.reached == pytest.approx(0.5e300 * 0.6**400, rel=1e-6)
+    assert math.isnan(larger.reached)
     assert "plain continuation diverged" in smaller.note
     assert math.isnan(larger.gain.value)  # both diverge: nothing can be said
     assert not larger.helped

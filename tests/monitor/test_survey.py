@@ -1,5 +1,6 @@
 """The survey at the end: its numbers against closed forms, its limits told, the run untouched."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -104,6 +105,53 @@ def test_a_loss_that_is_not_finite_is_told(tmp_path: Path) -> None:
     cured = {remedy.name: remedy for remedy in diagnosis.remedies}
     assert cured["step × 0.01"].helped
     assert not cured["step × 10"].helped
+
+
+def test_a_loss_that_has_blown_up_is_as_good_as_infinite(tmp_path: Path) -> None:
+    """|1 − 2η| = 1.6: after 60 steps J is 10²⁴ times what it was, and finite."""
+    monitor = watched(Point(1.0, 1.0), lambda m, _: (m.x**2).sum() + 1, tmp_path / "r", rate=1.3, steps=60)
+    diagnosis = monitor.diagnose(seconds=8)
+    found = Run(monitor.run).result("Survey")
+    assert found.status is Status.NONFINITE
+    assert found.step < 5
+    assert any("ended at a loss of" in note for note in found.notes)
+    assert diagnosis.obstacle == "step_too_large"
+    assert "blown up" in str(diagnosis)
+
+
+class Sudden(nn.Module):
+    """A deep rectifier net on digits of its own; a step beyond what is stable carries it to infinity at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        sizes = (8, 64, 64, 1)
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(sizes))
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self.layers[:-1]:
+            x = torch.relu(layer(x))
+        return self.layers[-1](x)[:, 0]
+
+
+def test_a_deep_net_that_overshoots_is_not_taken_for_a_cliff(tmp_path: Path) -> None:
+    """Its loss goes to infinity within four steps, as at a wall; clipping does not save it, shorter steps do."""
+    torch.manual_seed(0)
+    model, x = Sudden(), torch.randn(256, 8)
+    y = torch.sin(x[:, 0]) + x[:, 1]
+    optimizer = torch.optim.SGD(model.parameters(), 0.05)
+    monitor = Monitor(model, optimizer, lambda m, b: ((m(b[0]) - b[1]) ** 2).mean(), run=tmp_path / "r")
+    batches = [(x[i : i + 32], y[i : i + 32]) for i in range(0, 256, 32)]
+    for step, (inputs, targets) in enumerate(monitor(batches * 12)):
+        for group in optimizer.param_groups:
+            group["lr"] = 0.05 if step < 64 else 4.0
+        optimizer.zero_grad()
+        ((model(inputs) - targets) ** 2).mean().backward()
+        optimizer.step()
+    diagnosis = monitor.diagnose(seconds=8)
+    assert diagnosis.obstacle == "step_too_large"
+    assert diagnosis.findings["cliff"].verdict == "absent"
+    assert diagnosis.remedies[0].ends
+    assert "with it J comes to" in str(diagnosis)
 
 
 def test_no_time_is_told_not_hidden(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from jaxtyping import Float
 
+from theodolite.diagnosis.names import FRESH_START
 from theodolite.records import MISSING, Estimate, Line, Remedy, Run, Series, Status, Survey, Trail, Trials
 
 _BLOCKS, _FEWEST_BLOCKS = 12, 6
@@ -19,9 +20,6 @@ AT_FLOOR, NEAR_FLOOR = 0.01, 0.03
 
 _MOMENT, _THIRD = 0.1, 0.3
 """The first moment is a tenth of the run: of 32 kept points at least the second lies in it."""
-
-FRESH_START = "fresh start"
-"""Name of the cure that begins with new parameters."""
 
 _HALF, _FIFTH, _TENTH, _SLOW = 0.5, 0.2, 0.1, 0.02
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from theodolite.diagnosis.calibration import CONFIDENCE, probabilities
-from theodolite.diagnosis.evidence import Evidence, gather
+from theodolite.diagnosis.evidence import Evidence, gather, is_diverged
 from theodolite.diagnosis.rules import RULES
 from theodolite.diagnosis.rules.parts import best_move, usable
 from theodolite.diagnosis.rules.thresholds import FAR_GAIN, TENTH
@@ -89,7 +89,8 @@ def _by_exclusion(evidence: Evidence, findings: Findings) -> Findings:
     others = [finding for finding in findings if finding.obstacle != "none"]
     is_clear = not any(_is_in_the_way(finding) for finding in others)
     is_well = is_clear and evidence.is_steady and evidence.is_confirmed and not evidence.is_overtaken
-    if trend.verdict is Verdict.PRESENT or not is_well or _has_shortcut(evidence):
+    is_broken = is_diverged(evidence.survey, evidence.history)
+    if trend.verdict is Verdict.PRESENT or is_broken or not is_well or _has_shortcut(evidence):
         return findings
     why = "a steady fall for all that has gone so far, and nothing is found in its way"
     steady = replace(trend, verdict=Verdict.PRESENT, missing="", evidence=(*trend.evidence, why))

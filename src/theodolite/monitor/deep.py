@@ -39,8 +39,9 @@ _AGAIN_SHARE = 0.3
 _FEWEST_BATCHES = 8
 """Four batches propose and four judge: fewer would leave no error to speak of."""
 
-_BLOWN_UP = 0.5
-"""A loss that stands half its size above that of the start is on its way to infinity, where a run ended there."""
+_ON_ITS_WAY, _BLOWN_UP = 0.5, 1e3
+"""A loss that stands half its size above that of the start is on its way to infinity, where a run ended there; and one
+that stands a thousand times as high is as good as there."""
 
 _SLOW, _FEW_GROUPS = 2, 2
 """Where the time allows a whole survey of not even two batches, passes are saved: two groups in each half."""
@@ -69,7 +70,7 @@ class Looked:
 def deep_look(observer: Observer, run: Run, seconds: float) -> Looked:
     """Survey the point that a run has reached, try remedies there, and draw the line from its start.
 
-    Where the run has ended in numbers that are not finite, the point is the last finite one that was kept.
+    Where the loss has blown up, the point is the last one that was kept before.
 
     Args:
         observer: The watched run, between two batches.
@@ -88,7 +89,8 @@ def deep_look(observer: Observer, run: Run, seconds: float) -> Looked:
     looked = Looked(Survey(observer.step))
     with clock.part("the survey"):
         looked.ground = _ground(observer, clock, _SURVEY_SHARE * seconds, Habits.of(run))
-        _look(observer, looked.ground, looked, run.series("grad_norm").values, deadline=deadline)
+        norms = run.series("grad_norm")
+        _look(observer, looked.ground, looked, norms.values[norms.steps <= looked.ground.step], deadline=deadline)
         _look_back(looked, run, deadline)
     looked.survey = replace(looked.survey, notes=tuple(clock.notes))
     looked.records.append(looked.survey)
@@ -204,7 +206,7 @@ def _ground(observer: Observer, clock: Clock, seconds: float, habits: Habits) ->
         rate=habits.rate,
         greatest_rate=habits.greatest_rate,
     )
-    return ground if math.isfinite(split.whole.value(ground.theta)) else _last_finite(ground)
+    return _before_blow_up(ground)
 
 
 def _sampled(bench: Bench, held: Sequence[Batch], precision: Precision, *, most: float, kept: int) -> tuple[int, float]:
@@ -262,15 +264,18 @@ def _are_alike(bench: Bench, sample: Sequence[Batch], precision: Precision, star
     return True
 
 
-def _last_finite(ground: Ground) -> Ground:
+def _before_blow_up(ground: Ground) -> Ground:
     """The last point that was kept before J blew up, with a loss not far above the first; else the present one."""
-    kept = ground.points
+    kept, now = ground.points, ground.split.whole.value(ground.theta)
     places = list(zip(kept.steps, kept.thetas, strict=True)) if kept is not None else []
     first = ground.split.whole.value(places[0][1].to(ground.theta)) if places else math.nan
+    if math.isfinite(now) and not now - first > _BLOWN_UP * abs(first - ground.floor):
+        return ground
     for step, theta in reversed(places):
         place = theta.to(ground.theta)
         loss = ground.split.whole.value(place)
-        if loss <= first + _BLOWN_UP * abs(first):
-            ground.clock.notes.append(f"the run has ended in numbers that are not finite: surveyed at step {step}")
+        if loss <= first + _ON_ITS_WAY * abs(first):
+            how = "in numbers that are not finite" if not math.isfinite(now) else f"at a loss of {now:.3g}"
+            ground.clock.notes.append(f"the run has ended {how}: surveyed at step {step}")
             return replace(ground, theta=place, step=step, is_past=True)
     return ground

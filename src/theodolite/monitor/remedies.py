@@ -21,6 +21,9 @@ from theodolite.records import Remedy, Status, Trials
 
 _FEWEST_STEPS, _USEFUL_STEPS, _MOST_STEPS = 10, 12, 200
 
+_AGAIN_STEPS = 60
+"""Before a loss blew up branches are so long that they come to what the run did."""
+
 _CORRECTED, _ADAM, _FRESH = "curvature-corrected steps", "Adam", "fresh start"
 _BATCH = f"batch × {LARGER_BATCH}"
 
@@ -52,7 +55,8 @@ def try_remedies(
         ground: Where the run stands.
         surveyed: The survey there.
         seconds: How long the trials may take together; it sets their length and number.
-        grad_norms: Recorded gradient norms of the run: clipping is tried if they or those of the plain branches vary.
+        grad_norms: Recorded gradient norms of the run up to here: clipping is tried if they or those of the plain
+            branches vary.
 
     Returns:
         The cures by their gain, best first; empty if the loss is not finite here.
@@ -70,7 +74,8 @@ def try_remedies(
     if pace.cost(pace.seeds * steps, pace.seeds) > deadline - time.perf_counter():
         return Trials(notes=(*notes, f"no cure was tried: {steps} plain steps would take more than {seconds:.3g} s"))
     control, plain = controlled(ground, pace, steps, deadline)
-    clip = cures.clipping(plain.grad_norms, ground.clip) or cures.clipping(grad_norms, ground.clip)
+    usual, ahead = (cures.clipping(norms, ground.clip) for norms in (grad_norms, plain.grad_norms))
+    clip = (usual or ahead) if ground.is_past else (ahead or usual)
     first = [*spoilt(ground, surveyed), *([clip] if clip is not None else [])]
     remedies = list(tried(control, [*first, *cheap], notes))
     path = np.zeros(0)
@@ -81,8 +86,13 @@ def try_remedies(
                 remedies.extend(found)
             else:
                 remedies.extend(_TRIERS[name](control, notes))
-    ordered = sorted(remedies, key=lambda r: math.inf if math.isnan(r.gain.value) else -r.gain.value)
-    return Trials(tuple(ordered), plain, path, tuple(notes))
+    return Trials(tuple(sorted(remedies, key=_worst)), plain, path, tuple(notes))
+
+
+def _worst(remedy: Remedy) -> tuple[float, float]:
+    """To sort by: the greatest gain first, by the least J where gains are infinite, what was not measured last."""
+    gain, reached = remedy.gain.value, remedy.reached
+    return math.inf if math.isnan(gain) else -gain, math.inf if math.isnan(reached) else reached
 
 
 def _cheap(ground: Ground, surveyed: Surveyed, notes: list[str]) -> list[Cure]:
@@ -127,7 +137,8 @@ def _dear(ground: Ground, surveyed: Surveyed, notes: list[str]) -> list[str]:
 
 def _affordable(ground: Ground, pace: Pace, cheap: int, dear: Sequence[str], *, seconds: float) -> int:
     """How many steps a branch takes: with as many of the dear cures as leave branches of a useful length."""
-    wanted = min(_MOST_STEPS, max(_FEWEST_STEPS, ground.step // 5))
+    fewest = _AGAIN_STEPS if ground.is_past else _FEWEST_STEPS
+    wanted = min(_MOST_STEPS, max(fewest, ground.step // 5))
     steps = 0
     for count in range(len(dear), -1, -1):
         kept = dear[:count]

@@ -5,7 +5,7 @@ from functools import partial
 
 import torch
 
-from theodolite.diagnosis.rules.parts import AGAIN, AGAIN_SHORTER
+from theodolite.diagnosis.names import AGAIN, AGAIN_SHORTER
 from theodolite.monitor.branch import Branch
 from theodolite.monitor.cures import Cure
 from theodolite.monitor.ground import Ground

@@ -94,7 +94,7 @@ class Control:
         """A cure with its gain at the end."""
         gain = paired_gain(self.values, values, self.rounding)
         note = "; ".join(part for part in (cure.note, _divergence(self.values, values)) if part)
-        return Remedy(cure.name, gain, self.fallen, steps, self.pace.seeds, note)
+        return Remedy(cure.name, gain, self.fallen, steps, self.pace.seeds, note, ends=tuple(values))
 
 
 def paired_gain(plain: Sequence[float], cured: Sequence[float], rounding: float) -> Estimate:

@@ -34,14 +34,16 @@ def progress(
     value = np.array([part.value for part in parts])
     slope = np.array([part.slope for part in parts])
     bend = np.array([part.curvature for part in parts])
-    arrived = value - losses
+    with np.errstate(invalid="ignore"):  # a step into infinity leaves no remainder that could be told
+        arrived = value - losses
+        remainder = -slope - bend / 2 - arrived
     mean_loss = weighted_mean(counts, value)
     rounding = rounding_of(mean_loss.value, reference.dtype)
     return Progress(
         promise=Estimate(promise, 0.0),
         noise=weighted_mean(counts, slope + promise),
         curvature=weighted_mean(counts, bend / 2),
-        higher_order=weighted_mean(counts, -slope - bend / 2 - arrived, rounding=rounding),
+        higher_order=weighted_mean(counts, remainder, rounding=rounding),
         delivered=weighted_mean(counts, arrived, rounding=rounding),
         reference_loss=mean_loss,
         best_scale=_ratio(weighted_mean(counts, -slope), weighted_mean(counts, bend)),

@@ -110,6 +110,8 @@ class Remedy:
             rounding.
         average: Loss of the steps' own batches over the last half of the plain branch minus that of this one: what a
             run that is thrown to and fro gains on average, wherever a branch happens to end.
+        ends: J where each branch ends, by order of the batches, NaN where it diverged: they compare cures where the
+            plain continuation diverges, and gains are infinite.
         note: What the trial leaves out, or why it could not be made.
     """
 
@@ -120,6 +122,12 @@ class Remedy:
     seeds: int
     note: str = ""
     average: Estimate = MISSING
+    ends: tuple[float, ...] = ()
+
+    @property
+    def reached(self) -> float:
+        """Mean of J where the branches end; NaN if one of them diverged."""
+        return float(np.mean(self.ends)) if self.ends else math.nan
 
     @property
     def helped(self) -> bool:

@@ -71,7 +71,7 @@ RECORDS: Mapping[type, tuple[int, int]] = MappingProxyType(
         Progress: (1, 0),
         Projection: (1, 0),
         Ray: (1, 0),
-        Remedy: (1, 0),
+        Remedy: (1, 1),
         Rescaled: (1, 0),
         Search: (1, 0),
         Section: (1, 0),

@@ -88,6 +88,10 @@ class Tried(Protocol):
         """What it gained over the plain continuation."""
 
     @property
+    def reached(self) -> float:
+        """J where its branches end."""
+
+    @property
     def steps(self) -> int:
         """How long each branch was."""
 
@@ -252,7 +256,8 @@ def _timeline_lines(windows: Sequence[Window]) -> list[str]:
 def outcome(remedy: Tried) -> str:
     """The gain of a remedy in words: a number with its error, or how the branches diverged."""
     if remedy.gain.value == math.inf:
-        return "the run diverges without it"
+        reached = f"; with it J comes to {remedy.reached:.3g}" if math.isfinite(remedy.reached) else ""
+        return f"the run diverges without it{reached}"
     if remedy.gain.value == -math.inf:
         return "diverged"
     return f"{remedy.gain.value:+.3g} ± {remedy.gain.error:.2g}" if remedy.gain.is_finite else "not measured"

@@ -3,17 +3,8 @@
 import math
 
 from theodolite.diagnosis.evidence import Evidence, sure_gain
-from theodolite.diagnosis.rules.parts import (
-    LARGER_BATCH,
-    LONGER_STEPS,
-    NO_SURVEY,
-    SHORTER_STEPS,
-    best_of,
-    found,
-    is_noisy,
-    is_steep,
-    usable,
-)
+from theodolite.diagnosis.names import LARGER_BATCH, LONGER_STEPS, SHORTER_STEPS
+from theodolite.diagnosis.rules.parts import NO_SURVEY, best_of, found, is_noisy, is_steep, usable
 from theodolite.diagnosis.rules.thresholds import FIFTH, NOISY, WORTH_IT
 from theodolite.diagnosis.words import number, percent
 from theodolite.records import MISSING, Estimate, Finding, Survey, Verdict

@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from theodolite.diagnosis.evidence import Evidence, sure_gain
+from theodolite.diagnosis.names import SHORTER_STEPS
 from theodolite.diagnosis.rules.thresholds import DEAD, LONGER, REVIVED, SEVERED, STEEP, UPHILL
 from theodolite.records import MISSING, Estimate, Finding, Status, Survey, Verdict
 
@@ -15,24 +16,6 @@ _STEP = "step × "
 
 _NO_WAYS = ("random kick", "clipping")
 """What-ifs that follow neither gradient nor curvature: the control, and real steps cut short."""
-
-ALONG_CURVATURE = "move along negative curvature"
-"""Name of the cure that steps off a saddle."""
-
-LARGER_BATCH = "batch × 8"
-"""Name of the cure that tells noise from steps that are too long."""
-
-SHORTER_STEPS = ("step × 0.01", "step × 0.1", "step × 0.3")
-"""Names of the cures that shorten the step."""
-
-LONGER_STEPS = ("step × 3", "step × 10")
-"""Names of the cures that lengthen the step by what a user might."""
-
-AGAIN = "from its start again"
-"""Name of the branch that repeats the beginning of the run, at its greatest rate."""
-
-AGAIN_SHORTER = ("from its start, step × 0.1", "from its start, step × 0.01")
-"""Names of the cures that begin the run again with shorter steps."""
 
 NOTHING = Estimate(0.0, 0.0)
 """An effect of zero, exactly."""

@@ -4,8 +4,8 @@ import math
 from typing import Any
 
 from theodolite.diagnosis.evidence import Evidence
+from theodolite.diagnosis.names import ALONG_CURVATURE
 from theodolite.diagnosis.rules.parts import (
-    ALONG_CURVATURE,
     NO_SURVEY,
     NOTHING,
     best_move,

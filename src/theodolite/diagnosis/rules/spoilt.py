@@ -3,7 +3,8 @@
 import math
 
 from theodolite.diagnosis.evidence import Evidence
-from theodolite.diagnosis.rules.parts import AGAIN, AGAIN_SHORTER, SHORTER_STEPS, best_of
+from theodolite.diagnosis.names import AGAIN, AGAIN_SHORTER, SHORTER_STEPS
+from theodolite.diagnosis.rules.parts import best_of
 from theodolite.diagnosis.rules.thresholds import CURED, TWENTIETH, USEFUL_FALL
 from theodolite.diagnosis.words import NOT_ZEROED, percent
 from theodolite.records import MISSING, Estimate

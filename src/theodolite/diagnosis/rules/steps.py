@@ -2,13 +2,12 @@
 
 import math
 
-from theodolite.diagnosis.divergence import Divergence, divergence
+from theodolite.diagnosis.divergence import Divergence, divergence, how_ended
 from theodolite.diagnosis.evidence import Evidence, is_diverged
+from theodolite.diagnosis.names import LARGER_BATCH, SHORTER_STEPS
 from theodolite.diagnosis.rules.parts import (
-    LARGER_BATCH,
     NO_SURVEY,
     NOTHING,
-    SHORTER_STEPS,
     best_move,
     best_of,
     found,
@@ -95,7 +94,7 @@ def judge_none(evidence: Evidence) -> Finding:
 def _why_stopped(evidence: Evidence) -> str:
     """What shows at once that the run is not well; empty if nothing does."""
     if is_diverged(evidence.survey, evidence.history):
-        return "the loss is not finite any more"
+        return how_ended(evidence.history)
     if evidence.is_thrown:
         return "going on plainly, the loss is on average far above where it stands"
     spoilt = how_spoilt(evidence)

@@ -94,7 +94,9 @@ def judge_cliff(evidence: Evidence) -> Finding:
     share = evidence.cured(clip) if clip is not None else Estimate(math.nan)
     says = [f"the greatest gradient is {highest.value:.3g} times the median of those around it"]
     if clip is not None:
-        says.append(f"clipping gains {percent(share.value)} ± {percent(share.error, 2)} of the excess loss")
+        gained = f"{percent(share.value)} ± {percent(share.error, 2)} of the excess loss"
+        is_saved = clip.gain.value == math.inf
+        says.append("clipping saves a branch that diverges without it" if is_saved else f"clipping gains {gained}")
     survey = usable(evidence)
     cut = survey.what_if("clipping").gain if survey is not None else MISSING
     if survey is not None and cut.is_finite:
