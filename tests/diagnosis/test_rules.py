@@ -340,3 +340,68 @@ def test_what_would_gain_little_is_not_in_the_way(evidence: Any) -> None:
     assert little.obstacle == "none"
     assert little.secondary == ("gradient_noise",)
     assert judge(evidence(**slow, remedies=(remedy("batch × 8", 0.4),))).obstacle != "none"
+
+
+def test_spare_units_are_no_obstacle(evidence: Any) -> None:
+    """Half of a layer is zero, and bringing it back gains nothing: capacity is not what the run lacks."""
+    half = {"dead_worst": 0.6, "dead_fraction": 0.3, "blocked": 0.3}
+    assert judge(evidence(**half)).obstacle == "dead_units"
+    idle, useful = remedy("dead units re-initialised", 0.0), remedy("dead units re-initialised", 0.1)
+    found = judge(evidence(**half, remedies=(idle,))).findings["dead_units"]
+    assert found.verdict is Verdict.ABSENT
+    assert "gain nothing" in found.evidence[-1]
+    assert judge(evidence(**half, remedies=(useful,))).obstacle == "dead_units"
+    anew = replace(remedy("fresh start", 0.3), steps=900)
+    assert judge(evidence(**half, remedies=(idle, anew))).obstacle == "dead_units"
+    assert judge(evidence(**half | {"dead_worst": 1.0}, remedies=(idle,))).obstacle == "dead_units"
+
+
+def test_a_saddle_whose_slope_is_slight_is_told_by_where_its_way_leads(evidence: Any) -> None:
+    """Weight decay or a batch leave some slope; no length of step gains by it, and the way down gains much."""
+    slope = {"smallest": estimate(-0.01, 1e-4), "what_ifs": moves(0.001, 0.001), "escape": 3.0}
+    no_use = remedy("step × 10", 0.002)
+    assert judge(evidence(**slope, remedies=(remedy(ALONG, 0.02), no_use))).obstacle == "saddle_point"
+    for share in (0.005, 0.009):  # less than a fiftieth of the excess; not many times what a step gains
+        steps = remedy("step × 10", 0.0 if share < 0.006 else 0.002)
+        found = judge(evidence(**slope, remedies=(remedy(ALONG, share), steps)))
+        assert found.findings["saddle_point"].verdict is Verdict.ABSENT
+    steep = slope | {"what_ifs": moves(0.1, 0.001)}
+    assert judge(evidence(**steep, remedies=(remedy(ALONG, 0.02), no_use))).obstacle != "saddle_point"
+
+
+def test_no_minimum_has_a_way_down(evidence: Any) -> None:
+    """Slightly negative curvature counts for nothing, until following it leads down."""
+    slight = AT_MINIMUM | {"smallest": estimate(-0.015, 1e-4)}
+    assert judge(evidence(**slight)).obstacle == "local_minimum"
+    down = judge(evidence(**slight, remedies=(remedy(ALONG, 0.03), remedy("step × 10", 0.0))))
+    assert down.findings["local_minimum"].verdict is Verdict.ABSENT
+
+
+def test_longer_steps_are_told_on_a_short_branch(evidence: Any) -> None:
+    """A hundredth of the excess in a fiftieth of the age of the run is half of it while that doubles."""
+    scattered = gains(1e-6, 3e-6, 1e-5, 1e-4, 1e-3)
+    unsure = tuple(replace(gain, error=1.0) for gain in scattered.gains)
+    short = {"rescaled": replace(scattered, gains=unsure), "what_ifs": moves(0.001, 0.0)}
+    short["rescaled"] = replace(short["rescaled"], slope=estimate(1e-4))
+    for steps, verdict in ((20, Verdict.PRESENT), (200, Verdict.ABSENT)):
+        tried = replace(remedy("step × 10", 0.006, fallen=6e-5), steps=steps)
+        assert judge(evidence(**short, remedies=(tried,))).findings["step_too_small"].verdict is verdict
+
+
+def test_a_larger_batch_does_not_excuse_long_steps_where_little_is_noise(evidence: Any) -> None:
+    """Averaging helps a step that overshoots as well: noise is to blame only where the promise is lost to it."""
+    both = (remedy("batch × 8", 0.2), remedy("step × 0.1", 0.3))
+    loud = {"own_uphill": estimate(0.6, 0.1), "noise_scale": estimate(500.0, 10.0)}
+    assert judge(evidence(**loud, noise_share=estimate(0.1, 0.1), remedies=both)).obstacle == "step_too_large"
+    noise = judge(evidence(**loud, noise_share=estimate(0.9, 0.1), remedies=both))
+    assert noise.findings["step_too_large"].verdict is Verdict.ABSENT
+
+
+def test_features_in_other_units_are_in_the_way_though_the_loss_falls(evidence: Any) -> None:
+    """Normalised inputs take most of the excess and no step size a tenth of it."""
+    cured, step = remedy("inputs normalised", 0.4, fallen=0.03), remedy("step × 3", 0.0, fallen=0.03)
+    judged = judge(evidence(fallen=0.25, remedies=(cured, step)))
+    assert judged.obstacle == "ill_conditioning"
+    assert "normalised" in judged.findings["none"].evidence[0]
+    as_good = remedy("step × 3", 0.2, fallen=0.03)
+    assert judge(evidence(fallen=0.25, remedies=(cured, as_good))).obstacle == "none"

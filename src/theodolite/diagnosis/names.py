@@ -18,6 +18,12 @@ LARGER_BATCH = "batch × 8"
 LONGER_STEPS = ("step × 3", "step × 10")
 """They lengthen the step by what a user might."""
 
+NORMALISED = "inputs normalised"
+"""It gives features mean zero and variance one."""
+
+RENEWED = "dead units re-initialised"
+"""It gives dead units fresh incoming weights."""
+
 AGAIN = "from its start again"
 """It repeats the beginning of the run, at its greatest rate."""
 

@@ -1,7 +1,7 @@
 """What is there to be found where the training stands now? The deep probe at the end of a run."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
@@ -92,6 +92,9 @@ def survey(ground: Ground) -> Surveyed:
     parts |= _attempt(clock, "curvature and moves", lambda: _moves(ground, gradient))
     parts |= _attempt(clock, "gradient noise", lambda: _noise(ground, gradient))
     lowest, length = parts.pop("lowest", None), parts.pop("escape_length", 0.0)
+    cut = parts.pop("cut", 1.0)
+    if "sharpness" in parts:  # a clipped gradient makes a step that is shorter by as much
+        parts["sharpness"] = Estimate(cut * parts["sharpness"].value, cut * parts["sharpness"].error)
     shorter = parts.pop("clipped", None)
     if shorter is not None and shorter.gain.is_finite and "what_ifs" in parts:
         parts["what_ifs"] = (*parts["what_ifs"], shorter)
@@ -253,7 +256,15 @@ def _plain_steps(ground: Ground) -> dict[str, Any]:
         "cosine": Estimate.mean_of(cosines),
         "rescaled": rescaled([one.made for one in chosen], slope),
         "clipped": clipped([one.made for one in followed], [one.grad_norm for one in followed]),
+        "cut": _cut(ground.clip, [one.grad_norm for one in followed]),
     }
+
+
+def _cut(clip: float | None, norms: Sequence[float]) -> float:
+    """To what share of their length clipping cuts gradients of these norms, the median."""
+    if clip is None or not norms:
+        return 1.0
+    return float(np.median([min(1.0, clip / norm) if norm > clip else 1.0 for norm in norms]))
 
 
 def _cosine(one: Tensor, other: Tensor) -> float:

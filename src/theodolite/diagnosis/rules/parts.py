@@ -5,8 +5,8 @@ from dataclasses import replace
 from typing import Any
 
 from theodolite.diagnosis.evidence import Evidence, sure_gain
-from theodolite.diagnosis.names import SHORTER_STEPS
-from theodolite.diagnosis.rules.thresholds import DEAD, LONGER, REVIVED, SEVERED, STEEP, UPHILL
+from theodolite.diagnosis.names import NORMALISED, SHORTER_STEPS
+from theodolite.diagnosis.rules.thresholds import CURED, DEAD, LONGER, MANY_TIMES, REVIVED, SEVERED, STEEP, UPHILL
 from theodolite.records import MISSING, Estimate, Finding, Status, Survey, Verdict
 
 NO_SURVEY = "a survey of the point that the training has reached: call monitor.diagnose() while the model is there"
@@ -96,6 +96,15 @@ def scaled_gain(evidence: Evidence) -> float:
     plain = evidence.share(evidence.remedies[0].baseline).value
     tried = [evidence.share(cure.gain).value for cure in evidence.remedies if cure.name.startswith("step × ")]
     return plain + max([0.0, *(gain for gain in tried if math.isfinite(gain))])
+
+
+def is_slowed_by_inputs(evidence: Evidence) -> bool:
+    """Whether normalised inputs take half of the excess on a branch, and many times what the best step size takes."""
+    cure, scaled = evidence.remedy(NORMALISED), scaled_gain(evidence)
+    if cure is None or not cure.gain.is_above(0.0):
+        return False
+    taken = evidence.share(cure.gain).value + evidence.share(cure.baseline).value
+    return taken > CURED and taken > MANY_TIMES * scaled
 
 
 def is_noisy(survey: Survey) -> bool:

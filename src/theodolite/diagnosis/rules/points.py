@@ -4,7 +4,7 @@ import math
 from typing import Any
 
 from theodolite.diagnosis.evidence import Evidence
-from theodolite.diagnosis.names import ALONG_CURVATURE
+from theodolite.diagnosis.names import ALONG_CURVATURE, RENEWED
 from theodolite.diagnosis.rules.parts import (
     NO_SURVEY,
     NOTHING,
@@ -20,6 +20,7 @@ from theodolite.diagnosis.rules.thresholds import (
     BENT,
     CRITICAL,
     DEAD,
+    MANY_TIMES,
     NOTHING_LEFT,
     SEVERED,
     SLIGHT,
@@ -98,19 +99,21 @@ def judge_saddle_point(evidence: Evidence) -> Finding:
     )
     effect = best_of(evidence, share, (ALONG_CURVATURE,))
     gains = share.value > SLIGHT and effect.is_above(WORTH_IT, 1.0) and move.gain.value > 2 * max(kick.gain.value, 0.0)
-    is_way = gains or (_leads_out(evidence) and not _is_flat(evidence, survey))
-    present = is_way and survey.escape < CRITICAL if move.gain.is_finite else None
+    leads_out = _leads_out(evidence) and not _is_flat(evidence, survey)
+    is_critical = survey.escape < CRITICAL or (leads_out and best_move(evidence, survey).is_below(NOTHING_LEFT, 1.0))
+    present = (gains or leads_out) and is_critical if move.gain.is_finite else None
     return found(_SADDLE_POINT, present, statistic=Estimate(survey.escape, 0.0), effect=effect, evidence=says)
 
 
 def _leads_out(evidence: Evidence) -> bool:
-    """Whether a step along λmin leads to where plain steps gain a tenth of the excess, twice what any length does."""
+    """Whether a step along λmin leads to where plain steps gain far more than at any length from here."""
     along = evidence.remedy(ALONG_CURVATURE)
     if along is None or not along.gain.is_above(0.0):
         return False
     lengths = [cure.gain.value for cure in evidence.remedies if cure.name.startswith("step × ")]
-    known = [gain for gain in lengths if math.isfinite(gain)]
-    return evidence.share(along.gain).value > TENTH and along.gain.value > 2 * max([0.0, *known])
+    longest = max([0.0, *(gain for gain in lengths if math.isfinite(gain))])
+    share, times = evidence.share(along.gain).value, along.gain.value / max(longest, 1e-300)
+    return (share > TENTH and times > 2) or (share > WORTH_IT and times > MANY_TIMES)
 
 
 def _judge_sign(survey: Survey) -> Finding:
@@ -162,6 +165,8 @@ def _why_no_minimum(evidence: Evidence, survey: Survey) -> str:
         return f"curvature-corrected steps go on down: they took {percent(evidence.corrected)} of the excess"
     if _is_flat(evidence, survey) or is_severed(survey):
         return "there are no walls here: it is flat"
+    if _leads_out(evidence):
+        return "the most negative curvature leads down on a branch"
     is_bent = survey.smallest.value < -max(2 * survey.smallest.error, SLIGHT * survey.largest.value)
     return "the loss bends down in some direction" if is_bent and not _is_trapped(evidence) else ""
 
@@ -234,7 +239,17 @@ def judge_dead_units(evidence: Evidence) -> Finding:
     if is_revived(survey) and worst >= DEAD:
         why = f"{says[0]}, but not lost: the most negative curvature brings them back"
         return found(_DEAD_UNITS, False, evidence=(why, *says[1:]), **measured)
+    if DEAD <= worst < SEVERED and _is_spare(evidence):
+        why = "brought back on a branch, they gain nothing: it is not capacity that the run lacks"
+        return found(_DEAD_UNITS, False, evidence=(*says, why), **measured | {"effect": NOTHING})
     if ALIVE < worst < DEAD:
         unsure = "whether the lost units matter: re-initialise them on a branch"
         return found(_DEAD_UNITS, None, evidence=tuple(says), missing=unsure, **measured)
     return found(_DEAD_UNITS, worst >= DEAD, evidence=tuple(says), **measured)
+
+
+def _is_spare(evidence: Evidence) -> bool:
+    """Whether dead units that were re-initialised gained nothing, and new parameters get no farther either."""
+    revived = evidence.remedy(RENEWED)
+    is_idle = revived is not None and evidence.cured(revived).is_below(WORTH_IT)
+    return is_idle and not evidence.is_overtaken

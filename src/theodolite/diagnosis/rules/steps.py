@@ -14,6 +14,7 @@ from theodolite.diagnosis.rules.parts import (
     headroom,
     is_noisy,
     is_overshooting,
+    is_slowed_by_inputs,
     is_steep,
     longer_steps,
     ratio,
@@ -27,6 +28,7 @@ from theodolite.diagnosis.rules.thresholds import (
     FIFTH,
     LONGER,
     MANY_TIMES,
+    NOISY,
     OVERSHOOT,
     SHORTER,
     SLOW_FALL,
@@ -100,6 +102,8 @@ def _why_stopped(evidence: Evidence) -> str:
     spoilt = how_spoilt(evidence)
     if spoilt:
         return spoilt
+    if is_slowed_by_inputs(evidence):
+        return "with its inputs normalised the run gains half of the excess, and many times what it does as it is"
     survey = usable(evidence)
     if survey is not None and survey.dead_worst >= DEAD and evidence.is_overtaken:
         return "units are dead, and new parameters get a tenth of the excess loss farther in no more steps"
@@ -187,17 +191,18 @@ def _judge_by_branch(evidence: Evidence) -> Finding:
 
 
 def _is_shown(evidence: Evidence, survey: Survey) -> bool:
-    """Whether longer steps took a tenth of the excess on a branch, as the slope promises: single ones may scatter."""
+    """Whether longer steps took a tenth of the excess on a branch, or would take a fifth over the age of the run."""
     slope, factors = max(0.0, survey.rescaled.slope.value), longer_steps(evidence)
     is_lost = slope == 0 or survey.rescaled.at(1.0).value == 0
     for cure in (cure for cure in evidence.remedies if cure.name in factors):
-        factor = factors[cure.name]
+        factor, share = factors[cure.name], evidence.share(cure.gain)
         # Steps that are lost to rounding promise nothing that longer ones could be held against.
         promised = math.inf if is_lost else 2 * factor * slope * cure.steps
         is_slope = factor <= headroom(survey) and cure.gain.value <= promised + cure.gain.error
         plain = max(0.0, cure.baseline.value)
         is_many = cure.gain.value + plain > MANY_TIMES * plain
-        if is_slope and is_many and evidence.share(cure.gain).value > TENTH and cure.gain.is_above(0.0):
+        is_much = share.value > TENTH or share.value * evidence.history.steps > FIFTH * cure.steps
+        if is_slope and is_many and is_much and cure.gain.is_above(0.0):
             return True
     return False
 
@@ -304,10 +309,11 @@ def _judge_divergence(how: Divergence) -> Finding:
 
 
 def _is_cured_by_batch(evidence: Evidence, survey: Survey, share: Estimate) -> bool:
-    """Whether a batch is mostly noise, a larger one gains half of what a shorter step does, and steps are stable."""
+    """Whether a step may be mostly noise, a larger batch gains half of what shorter steps do, and steps are stable."""
     batch = evidence.remedy(LARGER_BATCH)
     is_gaining = batch is not None and evidence.share(batch.gain).value > share.value / 2
-    return is_gaining and is_noisy(survey) and not is_steep(survey)
+    may_be_noise = is_noisy(survey) and not survey.noise_share.is_below(NOISY, 1.0)
+    return is_gaining and may_be_noise and not is_steep(survey)
 
 
 def _shorter_gain(evidence: Evidence, survey: Survey) -> Estimate:

@@ -5,7 +5,15 @@ import math
 from theodolite.diagnosis.divergence import SPIKE, Divergence, divergence
 from theodolite.diagnosis.evidence import Evidence, greatest_spike, is_diverged
 from theodolite.diagnosis.rules.noise import judge_gradient_noise
-from theodolite.diagnosis.rules.parts import NO_SURVEY, found, headroom, is_overshooting, scaled_gain, usable
+from theodolite.diagnosis.rules.parts import (
+    NO_SURVEY,
+    found,
+    headroom,
+    is_overshooting,
+    is_slowed_by_inputs,
+    scaled_gain,
+    usable,
+)
 from theodolite.diagnosis.rules.thresholds import (
     CRITICAL,
     CURED,
@@ -66,7 +74,7 @@ def judge_ill_conditioning(evidence: Evidence) -> Finding:
         return found(_ILL_CONDITIONING, False, **measured)
     is_saddle = survey.escape < CRITICAL and survey.smallest.is_below(0.0, 1.0)
     is_cured = (gained > CURED and times > SEVERAL_TIMES) or (gained > FIFTH and times > TEN_TIMES)
-    present = is_cured and not is_saddle
+    present = (is_cured or is_slowed_by_inputs(evidence)) and not is_saddle
     return found(
         _ILL_CONDITIONING,
         present,
