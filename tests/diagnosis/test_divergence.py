@@ -6,11 +6,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tests.diagnosis.conftest import estimate
+from tests.diagnosis.conftest import estimate, remedy
 from theodolite.diagnosis import Evidence, History, judge
 from theodolite.diagnosis.divergence import growth
-from theodolite.diagnosis.evidence import spike
-from theodolite.records import Continuation, Remedy, Status, Survey, Trials, Verdict
+from theodolite.diagnosis.spikes import spike, thrown_back
+from theodolite.records import Continuation, Remedy, Series, Status, Survey, Trail, Trials, Verdict
 
 GENTLE = History(500, start=estimate(2.0), nonfinite=10, first_nonfinite=400, least=0.5, least_at=390)
 """A loss that had come down to a quarter when it broke."""
@@ -130,3 +130,39 @@ def test_a_single_gradient_stands_out_of_those_around_it():
     assert math.isnan(spike(np.zeros(50)))
     noisy = np.random.default_rng(0).lognormal(0.0, 0.3, 2000)
     assert spike(noisy) < 4.0
+
+
+def series(*norms: float) -> Series:
+    """Norms of a gradient at the steps 1, 2, ..."""
+    return Series("grad_norm", np.arange(1, len(norms) + 1), np.array(norms))
+
+
+def test_a_run_that_a_gradient_threw_back_has_lost_what_it_had():
+    steps, losses = np.array([0, 20, 40, 60, 80]), np.array([2.0, 0.5, 0.4, 1.5, 1.2])
+    still = np.zeros((5, 5))
+    trail = Trail(steps, losses, np.array([0.2, 0.1, 0.1, 0.1, 0.0]), still, np.ones(5))
+    norms = np.ones(80)
+    assert math.isnan(thrown_back(series(*norms), trail).value)  # none stood out
+    norms[50] = 30.0
+    assert thrown_back(series(*norms), trail).value == pytest.approx(1.2 - 0.4)
+    assert thrown_back(series(*norms), trail).error == pytest.approx(0.1)
+    came_down = replace(trail, losses=np.array([2.0, 0.5, 0.4, 1.5, 0.3]))
+    assert math.isnan(thrown_back(series(*norms), came_down).value)
+    early = np.ones(80)
+    early[10] = 30.0
+    assert math.isnan(thrown_back(series(*early), trail).value)  # it stands below the start, all there was before
+    assert math.isnan(thrown_back(series(1.0, 2.0), trail).value)
+
+
+def test_a_wall_behind_the_run_is_a_cliff_unless_its_steps_are_too_long(evidence):
+    """Calm where it stands, far above where it was; clipping has nothing to gain any more."""
+    past = evidence()
+    thrown = replace(past, history=replace(past.history, spike=30.0, thrown=estimate(0.3, 0.01)))
+    found = judge(thrown)
+    assert found.obstacle == "cliff"
+    assert "lost 60 %" in " ".join(found.findings["cliff"].evidence)
+    little = replace(past, history=replace(past.history, spike=30.0, thrown=estimate(0.01, 0.001)))
+    assert judge(little).findings["cliff"].verdict is not Verdict.PRESENT
+    swinging = evidence(own_uphill=estimate(0.6, 0.1), remedies=(remedy("step × 0.1", 0.3),))
+    swinging = replace(swinging, history=thrown.history)
+    assert judge(swinging).obstacle == "step_too_large"

@@ -35,7 +35,7 @@ def watched(
 
 def survey_of(monitor: Monitor) -> Survey:
     """Diagnose and close, and read the survey back."""
-    monitor.diagnose(seconds=30)
+    monitor.diagnose(seconds=10)
     monitor.close()
     found = Run(monitor.run).result("Survey")
     assert isinstance(found, Survey)
@@ -152,6 +152,36 @@ def test_a_deep_net_that_overshoots_is_not_taken_for_a_cliff(tmp_path: Path) -> 
     assert diagnosis.findings["cliff"].verdict == "absent"
     assert diagnosis.remedies[0].ends
     assert "with it J comes to" in str(diagnosis)
+
+
+def test_clipping_shortens_steps_and_with_them_the_sharpness(tmp_path: Path) -> None:
+    """Of a gradient of norm 8 clipped at 0.01 a step is 800 times shorter, and so far from what is unstable."""
+    model = Point(2.0, 0.0)
+    optimizer = torch.optim.SGD(model.parameters(), 0.4)
+    monitor = Monitor(model, optimizer, lambda m, _: (2 * m.x**2).sum(), run=tmp_path / "r", budget=None)
+    for _ in monitor([None] * 20):
+        optimizer.zero_grad()
+        (2 * model.x**2).sum().backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 0.01)
+        optimizer.step()
+    found = survey_of(monitor)
+    norm = 4 * float(model.x[0].detach())
+    assert found.stable_sharpness == 2.0
+    assert found.sharpness.value == pytest.approx(0.4 * 4 * 0.01 / norm, rel=0.02)
+
+
+def test_weights_without_a_gradient_are_held_against_a_bias_that_has_one(tmp_path: Path) -> None:
+    """Tiny weights in four layers: all have lost their gradient alike, and only the last bias shows it."""
+    torch.manual_seed(0)
+    layers = [nn.Linear(6, 6) for _ in range(4)]
+    model, x = nn.Sequential(*layers), torch.randn(32, 6)
+    for layer in layers:
+        nn.init.normal_(layer.weight, std=1e-3)
+        nn.init.zeros_(layer.bias)
+    usual = nn.Sequential(*(nn.Linear(6, 6) for _ in range(4)))
+    for name, net, is_deep in (("tiny", model, True), ("usual", usual, False)):
+        found = survey_of(watched(net, lambda m, _: ((m(x) - 1) ** 2).mean(), tmp_path / name, rate=1e-3, steps=3))
+        assert (found.depth_ratio < 1e-3) == is_deep
 
 
 def test_no_time_is_told_not_hidden(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from jaxtyping import Float
 
 from theodolite.diagnosis.evidence import Evidence, History, greatest_spike
 from theodolite.diagnosis.names import CLIPPING, SHORTER_STEPS
+from theodolite.diagnosis.spikes import SPIKE
 from theodolite.diagnosis.words import number, percent
 from theodolite.records import MISSING, Estimate, Verdict
 
@@ -24,9 +25,6 @@ _GROWN = 2.0
 
 _GENTLE_STEPS, _GENTLE_FALL = 20, 0.1
 """A stretch is gentle if a tenth of the first excess had gone, and it lasted."""
-
-SPIKE = 8.0
-"""Norms of batch gradients of healthy nets scatter by a factor of two to four about those around them."""
 
 _BETTER = 0.02
 """One cure beats another by a fiftieth of what it leaves, beyond its error."""

@@ -7,13 +7,11 @@ import numpy as np
 from jaxtyping import Float
 
 from theodolite.diagnosis.names import FRESH_START
+from theodolite.diagnosis.spikes import spike, thrown_back
 from theodolite.records import MISSING, Estimate, Line, Remedy, Run, Series, Status, Survey, Trail, Trials
 
 _BLOCKS, _FEWEST_BLOCKS = 12, 6
 """The trend comes from so many blocks: successive losses of one run are not independent, blocks nearly are."""
-
-_AROUND = 9
-"""A single gradient is held against so many before it and as many after."""
 
 AT_FLOOR, NEAR_FLOOR = 0.01, 0.03
 """A loss is at its floor when a hundredth of its first excess is left, and may be there when three are."""
@@ -43,6 +41,8 @@ class History:
         first_nonfinite: The first such step; 0 if none.
         rise: Least of the last three losses before that step, over the median before: how far it had grown.
         spike: As ``spike`` of the gradient norms recorded over the second half.
+        thrown: J at the end minus the least J that the run had come down to before a gradient stood out; missing if
+            none did, or J came down again.
         least: Least recorded loss.
         least_at: The step of that.
     """
@@ -56,6 +56,7 @@ class History:
     first_nonfinite: int = 0
     rise: float = math.nan
     spike: float = math.nan
+    thrown: Estimate = MISSING
     least: float = math.nan
     least_at: int = 0
 
@@ -255,6 +256,7 @@ def gather(run: Run) -> Evidence:
         past = _seen_on_trail(past, came, floor)
     norms = run.series("grad_norm")
     past = replace(past, spike=spike(norms.values[norms.steps > run.num_steps // 2]))
+    past = replace(past, thrown=thrown_back(norms, came)) if came is not None else past
     is_validated = bool(run.metadata.get("validated"))
     noted = [event.detail for event in run.events("note")]
     return Evidence(
@@ -353,23 +355,6 @@ def _line(x: Float[np.ndarray, "blocks"], y: Float[np.ndarray, "blocks"]) -> tup
     slope = float(x @ y / (x @ x))
     residual = y - y.mean() - slope * x
     return slope, math.sqrt(float(residual @ residual) / (len(y) - 2) / float(x @ x))
-
-
-def spike(norms: Float[np.ndarray, "steps"]) -> float:
-    """How far single gradients stand out: the greatest ratio of a norm to the median of those around it.
-
-    Args:
-        norms: Norms in order; those that are not finite are left out.
-
-    Returns:
-        The ratio, over windows of nine before and nine after; NaN with fewer than nine norms, or where a median is 0.
-    """
-    seen = norms[np.isfinite(norms)]
-    if seen.size < _AROUND:
-        return math.nan
-    padded = np.pad(seen, _AROUND, mode="reflect" if seen.size > _AROUND else "edge")
-    medians = np.median(np.lib.stride_tricks.sliding_window_view(padded, 2 * _AROUND + 1), axis=1)
-    return float((seen / medians).max()) if (medians > 0).all() else math.nan
 
 
 def greatest_spike(evidence: Evidence) -> float:

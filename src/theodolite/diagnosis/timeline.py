@@ -7,9 +7,8 @@ from itertools import pairwise
 import numpy as np
 from jaxtyping import Float
 
-from theodolite.diagnosis.divergence import SPIKE
-from theodolite.diagnosis.evidence import spike
 from theodolite.diagnosis.rules.thresholds import FIFTH, LONGER, MANY_TIMES, NOISY, OVERSHOOT, TURNED, USEFUL_FALL
+from theodolite.diagnosis.spikes import SPIKE, spike
 from theodolite.diagnosis.words import percent
 from theodolite.records import MISSING, UNDETERMINED, Estimate, Passage, Passages, Run, Series, Trail, Window
 from theodolite.records.timeline import window_edges

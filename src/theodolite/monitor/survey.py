@@ -215,9 +215,14 @@ def _units(ground: Ground, gradient: Tensor) -> dict[str, Any]:
         counted += count
         silent &= batch_gradient == 0
     weights = np.array([tensor.ndim >= 2 for tensor in params.tensors])
-    scales = np.sqrt(squares / max(1, counted)) * layer_norms(params.unflatten(ground.theta))
+    gradients, norms = np.sqrt(squares / max(1, counted)), layer_norms(params.unflatten(ground.theta))
+    scales = gradients * norms
     is_blocked_by_dead = dead.worst >= _SEVERED  # a dead layer stops gradients too, and is told apart
     live = scales[weights & (squares > 0)] if is_blocked_by_dead else scales[weights]
+    # Where all weights have lost their gradient, that of a bias of the usual size shows what they could have.
+    strongest = max(
+        scales.max(), float((gradients * np.maximum(norms, np.sqrt(params.sizes)))[~weights].max(initial=0.0))
+    )
     return {
         "dead_fraction": dead.overall,
         "dead_worst": dead.worst,
@@ -226,7 +231,7 @@ def _units(ground: Ground, gradient: Tensor) -> dict[str, Any]:
         "blocked": float(silent.double().mean()),
         "silent_rectifiers": silent_rectifiers(groups, ground.theta),
         "saturated": saturated_units(groups, ground.theta),
-        "depth_ratio": float(live.min() / live.max()) if live.size > 1 and live.max() > 0 else math.nan,
+        "depth_ratio": float(live.min() / strongest) if live.size > 1 and strongest > 0 else math.nan,
     }
 
 

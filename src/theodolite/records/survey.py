@@ -79,7 +79,8 @@ class Survey:
         escape: ‖G‖ / (|λmin|·s): slope against negative curvature over the length s on which the quadratic model
             holds; well below 1 means that the point is critical for the scale of H. NaN if λmin is not negative.
         flatness: Largest change of J to second order when the weights change by three tenths, in loss.
-        depth_ratio: Least over greatest of the layers' gradient scales, root mean square over batches, times ‖weights‖.
+        depth_ratio: Least of the matrices' gradient scales, root mean square over batches, times ‖weights‖, over the
+            greatest of them and of the vectors', which count as one an entry at least.
         dead_fraction: Share of hidden units that are zero on every example.
         dead_worst: That share in the worst layer.
         dead_layer: Name of that layer.

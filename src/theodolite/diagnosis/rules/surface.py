@@ -1,9 +1,11 @@
 """Is it the shape of the surface under the steps: badly conditioned, or with cliffs?"""
 
 import math
+from typing import Any
 
-from theodolite.diagnosis.divergence import SPIKE, Divergence, divergence
+from theodolite.diagnosis.divergence import Divergence, divergence
 from theodolite.diagnosis.evidence import Evidence, greatest_spike, is_diverged
+from theodolite.diagnosis.names import CLIPPING
 from theodolite.diagnosis.rules.noise import judge_gradient_noise
 from theodolite.diagnosis.rules.parts import (
     NO_SURVEY,
@@ -14,6 +16,7 @@ from theodolite.diagnosis.rules.parts import (
     scaled_gain,
     usable,
 )
+from theodolite.diagnosis.rules.spoilt import how_spoilt
 from theodolite.diagnosis.rules.thresholds import (
     CRITICAL,
     CURED,
@@ -21,8 +24,11 @@ from theodolite.diagnosis.rules.thresholds import (
     FIFTH,
     SEVERAL_TIMES,
     TEN_TIMES,
+    TENTH,
+    UPHILL,
     WORTH_IT,
 )
+from theodolite.diagnosis.spikes import SPIKE
 from theodolite.diagnosis.words import number, percent
 from theodolite.records import MISSING, Estimate, Finding, Verdict
 
@@ -94,30 +100,40 @@ def judge_cliff(evidence: Evidence) -> Finding:
     """
     if is_diverged(evidence.survey, evidence.history):
         return _judge_blow_up(divergence(evidence))
-    greatest = greatest_spike(evidence)
+    greatest, survey = greatest_spike(evidence), usable(evidence)
     if not math.isfinite(greatest):
         return _CLIFF
-    highest = Estimate(greatest, 0.0)
-    clip = evidence.remedy("clipping")
+    clip, lost = evidence.remedy(CLIPPING), evidence.share(evidence.history.thrown)
     share = evidence.cured(clip) if clip is not None else Estimate(math.nan)
-    says = [f"the greatest gradient is {highest.value:.3g} times the median of those around it"]
+    measured: dict[str, Any] = {"statistic": Estimate(greatest, 0.0), "effect": share}
+    says = _walls_in_words(evidence, greatest, share)
+    if survey is not None and is_overshooting(evidence, survey):
+        why = "shorter steps gain twice as much: it is their length"
+        return found(_CLIFF, False, evidence=(*says, why), **measured)
+    if survey is not None and survey.own_uphill.value < UPHILL and lost.is_above(TENTH) and not how_spoilt(evidence):
+        gone = f"{percent(lost.value)} ± {percent(lost.error, 2)} of the excess"
+        why = f"after one that stood out the run lost {gone} again"
+        return found(_CLIFF, True, evidence=(*says, why), **measured | {"effect": lost})
+    if greatest < SPIKE:
+        return found(_CLIFF, False, evidence=says, **measured)
+    present = True if share.is_above(WORTH_IT, 1.0) or (clip is not None and clip.gain.value == math.inf) else None
+    present = False if present is None and share.is_below(WORTH_IT) else present
+    return found(_CLIFF, present, evidence=says, **measured)
+
+
+def _walls_in_words(evidence: Evidence, greatest: float, share: Estimate) -> tuple[str, ...]:
+    """What was measured of gradients that stand out, and of cutting them."""
+    says = [f"the greatest gradient is {greatest:.3g} times the median of those around it"]
+    clip, survey = evidence.remedy(CLIPPING), usable(evidence)
     if clip is not None:
         gained = f"{percent(share.value)} ± {percent(share.error, 2)} of the excess loss"
         is_saved = clip.gain.value == math.inf
         says.append("clipping saves a branch that diverges without it" if is_saved else f"clipping gains {gained}")
-    survey = usable(evidence)
     cut = survey.what_if("clipping").gain if survey is not None else MISSING
     if survey is not None and cut.is_finite:
         real = number(survey.delivered)
         says.append(f"single steps, clipped at the median norm, gain {number(cut)} each; as they are, {real}")
-    if survey is not None and is_overshooting(evidence, survey):
-        says.append("shorter steps gain twice as much: it is their length")
-        return found(_CLIFF, False, statistic=highest, effect=share, evidence=tuple(says))
-    if highest.value < SPIKE:
-        return found(_CLIFF, False, statistic=highest, evidence=tuple(says))
-    present = True if share.is_above(WORTH_IT, 1.0) or (clip is not None and clip.gain.value == math.inf) else None
-    present = False if present is None and share.is_below(WORTH_IT) else present
-    return found(_CLIFF, present, statistic=highest, effect=share, evidence=tuple(says))
+    return tuple(says)
 
 
 def _judge_blow_up(how: Divergence) -> Finding:
