@@ -72,9 +72,9 @@ def test_an_empty_survey_is_undetermined(obstacle: str) -> None:
 
 def test_progress_beats_every_ill(evidence: Any) -> None:
     """Everybody is a little ill: while the loss falls at a useful rate, the rest is secondary."""
-    diagnosis = judge(evidence(**PLANTED["gradient_noise"] | {"fallen": 0.4}))
+    diagnosis = judge(evidence(**PLANTED["ill_conditioning"] | {"fallen": 0.4}))
     assert diagnosis.obstacle == "none"
-    assert diagnosis.secondary == ("gradient_noise",)
+    assert diagnosis.secondary == ("ill_conditioning",)
 
 
 def test_the_floor_is_arrival(evidence: Any) -> None:
@@ -405,3 +405,49 @@ def test_features_in_other_units_are_in_the_way_though_the_loss_falls(evidence: 
     assert "normalised" in judged.findings["none"].evidence[0]
     as_good = remedy("step × 3", 0.2, fallen=0.03)
     assert judge(evidence(fallen=0.25, remedies=(cured, as_good))).obstacle == "none"
+
+
+BENT = {"smallest": estimate(-0.2, 0.01), "gain_ratio": estimate(1.0)}
+"""Curvature is negative somewhere, and correcting a step for curvature gains nothing."""
+
+
+def test_a_way_that_winds_is_nonlocal(evidence: Any) -> None:
+    """Many corrected steps follow it; single ones are no better than plain ones. With no step badly conditioned."""
+    wound = judge(evidence(**BENT, escape=5.0, corrected=(0.3, 0.1, 0.02)))
+    assert wound.obstacle == "nonlocal_structure"
+    assert "winds" in wound.findings["nonlocal_structure"].evidence[0]
+    assert wound.findings["ill_conditioning"].verdict is Verdict.ABSENT
+    for changed in ({"gain_ratio": estimate(3.0)}, {"smallest": estimate(0.1, 0.01)}):
+        assert judge(evidence(**BENT | changed, escape=5.0, corrected=(0.3, 0.1, 0.02))).obstacle == "ill_conditioning"
+
+
+def test_corrected_steps_leave_a_saddle_that_is_nearly_one(evidence: Any) -> None:
+    """Little slope, slight negative curvature: a few steps along |H|⁻¹G get out, none of another length does."""
+    near = BENT | {"escape": 0.4, "what_ifs": moves(0.001, 0.001), "corrected": (0.5, 0.48, 0.3)}
+    near["remedies"] = (remedy("step × 0.1", -0.01, fallen=0.001),)
+    assert judge(evidence(**near)).obstacle == "saddle_point"
+    assert judge(evidence(**near | {"corrected": (0.5, 0.49)})).findings["saddle_point"].verdict is Verdict.ABSENT
+    assert judge(evidence(**near | {"gain_ratio": estimate(9.0)})).findings["saddle_point"].verdict is Verdict.ABSENT
+
+
+def test_noise_may_drown_a_loss_that_falls(evidence: Any) -> None:
+    """Where both ways of averaging it out gain much; a few batches of noise, or one of both alone, say nothing."""
+    batch, shorter = remedy("batch × 8", 0.25), remedy("step × 0.1", 0.15)
+    drowned = judge(evidence(**NOISY, fallen=0.3, remedies=(batch, shorter)))
+    assert drowned.obstacle == "gradient_noise"
+    few = NOISY | {"noise_scale": estimate(500.0, 10.0)}
+    assert judge(evidence(**few, fallen=0.3, remedies=(batch, shorter))).obstacle == "none"
+    for pair in ((remedy("batch × 8", 0.1), shorter), (batch, remedy("step × 0.1", 0.01))):
+        assert judge(evidence(**NOISY, fallen=0.3, remedies=pair)).obstacle == "none"
+
+
+def test_a_start_worse_than_nothing_sets_no_floor(evidence: Any) -> None:
+    """A hundredth of a first loss that raw features made huge is a tenth of what a model has that knows nothing."""
+    low = AT_MINIMUM | {"loss": estimate(0.02, 1e-4)}
+    past = evidence(**low, plain=steady(level=0.02))
+    past = replace(past, history=replace(past.history, later=estimate(0.02, 1e-4)))
+    assert judge(past).obstacle == "none"
+    knowing = replace(past, survey=replace(past.survey, blank=0.2))
+    assert judge(knowing).findings["none"].verdict is not Verdict.PRESENT
+    better = replace(past, survey=replace(past.survey, blank=0.001))  # a function whose zero is no ignorance
+    assert judge(better).obstacle == "none"

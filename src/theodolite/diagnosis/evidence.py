@@ -106,15 +106,16 @@ class Evidence:
 
     @property
     def is_at_floor(self) -> bool:
-        """Whether at most a hundredth of the first excess is left.
+        """Whether at most a hundredth is left of the first excess, or of that of a model that knows nothing.
 
         Where three hundredths are left it may be that hundredth: then the survey's loss, or the mean of the last
         quarter, decides within two of its errors.
         """
-        least = max(0.0, AT_FLOOR * self.initial_excess)
+        first = self._usual_excess
+        least = max(0.0, AT_FLOOR * first)
         if self.is_thrown or self.is_standing_above:
             return False
-        if self.excess <= least or not self.excess <= NEAR_FLOOR * self.initial_excess:
+        if self.excess <= least or not self.excess <= NEAR_FLOOR * first:
             return self.excess <= least
         losses = [self.history.later] + ([self.survey.loss] if self.survey is not None else [])
         return any(loss.value - 2 * loss.error - self.floor <= least for loss in losses)
@@ -213,6 +214,12 @@ class Evidence:
     def initial_excess(self) -> float:
         """How far the loss was above its floor at the start."""
         return self.history.start.value - self.floor
+
+    @property
+    def _usual_excess(self) -> float:
+        """The first excess, or that of a model that knows nothing where it is less: a start may be far worse."""
+        blank = self.survey.blank - self.floor if self.survey is not None else math.nan
+        return min(self.initial_excess, blank) if blank > self.excess else self.initial_excess
 
     def share(self, gain: Estimate) -> Estimate:
         """A gain as a share of the excess loss; missing where there is no excess."""

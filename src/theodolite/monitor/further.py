@@ -30,7 +30,7 @@ def far_off(ground: Ground, came: Trail | None) -> dict[str, Any]:
         came: What stands at the points that the run came through; None if none were kept.
 
     Returns:
-        ``rays`` and ``known`` of a survey.
+        ``rays``, ``known`` and ``blank`` of a survey.
     """
     theta, judge = ground.theta, ground.split.whole
     downhill = unit(-judge.gradient(theta))
@@ -61,7 +61,18 @@ def far_off(ground: Ground, came: Trail | None) -> dict[str, Any]:
     places = [known(judge, theta, at, source=source, downhill=downhill, gone=gone) for source, at in better]
     excess = judge.value(theta) - ground.floor
     worth = [place for place in places if place.gain.value > _WORTH_KNOWING * max(excess, 0.0)]
-    return {"rays": tuple(rays), "known": tuple(sorted(worth, key=_by_gain))}
+    return {"rays": tuple(rays), "known": tuple(sorted(worth, key=_by_gain)), "blank": _blank(ground)}
+
+
+def _blank(ground: Ground) -> float:
+    """J of a model that knows nothing: its last matrix, and what comes after it, at zero; NaN without a matrix."""
+    params = ground.bench.params
+    matrices = [place for place, tensor in enumerate(params.tensors) if tensor.ndim >= 2]
+    if not matrices:
+        return math.nan
+    nothing = ground.theta.clone()
+    nothing[sum(params.sizes[: matrices[-1]]) :] = 0
+    return ground.split.whole.value(nothing)
 
 
 def _ways(ground: Ground, downhill: Tensor | None) -> dict[str, tuple[Float[Tensor, "params"], float]]:

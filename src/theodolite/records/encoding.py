@@ -81,7 +81,7 @@ RECORDS: Mapping[type, tuple[int, int]] = MappingProxyType(
         SpectralDensity: (1, 0),
         StepForecast: (1, 0),
         StepPrediction: (1, 0),
-        Survey: (1, 1),
+        Survey: (1, 2),
         Taylor: (1, 0),
         TraceEstimate: (1, 0),
         Track: (1, 0),

@@ -96,6 +96,8 @@ class Survey:
         stable_sharpness: The sharpness beyond which its steps diverge on a quadratic; NaN if unknown.
         rays: J far along some straight lines.
         known: Better points that are known.
+        blank: J with the last matrix, and the parameters after it, at zero: a model that knows nothing; NaN if there
+            is none.
         notes: What could not be measured, and why.
     """
 
@@ -138,6 +140,7 @@ class Survey:
     stable_sharpness: float = float("nan")
     rays: tuple[Ray, ...] = ()
     known: tuple[Known, ...] = ()
+    blank: float = float("nan")
     notes: tuple[str, ...] = ()
 
     def scalars(self) -> dict[str, float]:

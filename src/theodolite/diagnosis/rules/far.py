@@ -4,7 +4,7 @@ import math
 from dataclasses import replace
 
 from theodolite.diagnosis.evidence import Evidence
-from theodolite.diagnosis.rules.parts import NO_SURVEY, best_move, found, headroom, usable
+from theodolite.diagnosis.rules.parts import NO_SURVEY, best_move, found, headroom, is_bent_only, scaled_gain, usable
 from theodolite.diagnosis.rules.points import judge_local_minimum, judge_plateau
 from theodolite.diagnosis.rules.thresholds import (
     ALONG,
@@ -13,6 +13,7 @@ from theodolite.diagnosis.rules.thresholds import (
     LATE,
     NEARLY_ALL,
     ROUGHLY_ALONG,
+    SEVERAL_TIMES,
     SLIGHT_GAIN,
     WITHIN,
 )
@@ -91,6 +92,10 @@ def judge_nonlocal_structure(evidence: Evidence) -> Finding:
     if any(rule(evidence).verdict is Verdict.PRESENT for rule in (judge_local_minimum, judge_plateau)):
         why = "nothing is left to follow here: an obstacle of its own"
         return found(_NONLOCAL, False, effect=Estimate(0.0, 0.0), evidence=(why,))
+    if _winds(evidence, survey):
+        gained = Estimate(evidence.corrected - max(0.0, scaled_gain(evidence)), 0.0)
+        why = "many steps along |H|⁻¹G get there, and one of them gains no more than a plain one: the way winds"
+        return found(_NONLOCAL, True, statistic=gained, effect=gained, evidence=(why,))
     if best_move(evidence, survey).value > SLIGHT_GAIN or evidence.corrected > CURED:
         why = "local moves find a way down"
         return found(_NONLOCAL, False, effect=Estimate(0.0, 0.0), evidence=(why,))
@@ -102,6 +107,14 @@ def judge_nonlocal_structure(evidence: Evidence) -> Finding:
     share, told = max(far, key=lambda pair: pair[0].value)
     local = f"the best local move gains {number(best_move(evidence, survey))} of the excess"
     return found(_NONLOCAL, share.value > FAR_GAIN, statistic=share, effect=share, evidence=(told, local))
+
+
+def _winds(evidence: Evidence, survey: Survey) -> bool:
+    """Whether a way down is followed by many short steps that are right by curvature, and by no single one."""
+    taken = evidence.corrected
+    return (
+        is_bent_only(survey) and survey.escape > 1 and taken > CURED and taken > SEVERAL_TIMES * scaled_gain(evidence)
+    )
 
 
 def _told(place: Known) -> str:

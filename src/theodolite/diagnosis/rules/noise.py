@@ -5,7 +5,7 @@ import math
 from theodolite.diagnosis.evidence import Evidence, sure_gain
 from theodolite.diagnosis.names import LARGER_BATCH, LONGER_STEPS, SHORTER_STEPS
 from theodolite.diagnosis.rules.parts import NO_SURVEY, best_of, found, is_noisy, is_steep, usable
-from theodolite.diagnosis.rules.thresholds import FIFTH, NOISY, WORTH_IT
+from theodolite.diagnosis.rules.thresholds import FIFTH, NOISY, QUIETER, TEN_TIMES, TENTH, WORTH_IT
 from theodolite.diagnosis.words import number, percent
 from theodolite.records import MISSING, Estimate, Finding, Survey, Verdict
 
@@ -70,3 +70,14 @@ def _is_lost_to_noise(survey: Survey, effect: Estimate) -> bool | None:
     if not is_sure or not math.isfinite(effect.error):
         return None
     return effect.is_above(WORTH_IT, 1.0) and effect.is_above(0.0)
+
+
+def is_drowned(evidence: Evidence) -> bool:
+    """Whether noise limits a loss that falls all the same: both ways of averaging it out surely gain much."""
+    batch, shorter = evidence.remedy(LARGER_BATCH), best_of(evidence, MISSING, SHORTER_STEPS)
+    survey = usable(evidence)
+    if survey is None or not survey.noise_scale.value > TEN_TIMES * survey.batch:
+        return False
+    if batch is None or judge_gradient_noise(evidence).verdict is not Verdict.PRESENT:
+        return False
+    return evidence.share(batch.gain).is_above(QUIETER) and shorter.is_above(TENTH)

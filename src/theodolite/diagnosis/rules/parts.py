@@ -6,7 +6,17 @@ from typing import Any
 
 from theodolite.diagnosis.evidence import Evidence, sure_gain
 from theodolite.diagnosis.names import NORMALISED, SHORTER_STEPS
-from theodolite.diagnosis.rules.thresholds import CURED, DEAD, LONGER, MANY_TIMES, REVIVED, SEVERED, STEEP, UPHILL
+from theodolite.diagnosis.rules.thresholds import (
+    CORRECTED_MORE,
+    CURED,
+    DEAD,
+    LONGER,
+    MANY_TIMES,
+    REVIVED,
+    SEVERED,
+    STEEP,
+    UPHILL,
+)
 from theodolite.records import MISSING, Estimate, Finding, Status, Survey, Verdict
 
 NO_SURVEY = "a survey of the point that the training has reached: call monitor.diagnose() while the model is there"
@@ -105,6 +115,12 @@ def is_slowed_by_inputs(evidence: Evidence) -> bool:
         return False
     taken = evidence.share(cure.gain).value + evidence.share(cure.baseline).value
     return taken > CURED and taken > MANY_TIMES * scaled
+
+
+def is_bent_only(survey: Survey) -> bool:
+    """Whether curvature is negative somewhere, and one step that is corrected for it gains no more than another."""
+    # Many corrected steps may get far all the same: they leave a saddle, or follow a way that winds.
+    return survey.smallest.is_below(0.0, 1.0) and survey.gain_ratio.value < CORRECTED_MORE
 
 
 def is_noisy(survey: Survey) -> bool:

@@ -11,8 +11,10 @@ from theodolite.diagnosis.rules.parts import (
     best_move,
     best_of,
     found,
+    is_bent_only,
     is_revived,
     is_severed,
+    scaled_gain,
     usable,
 )
 from theodolite.diagnosis.rules.thresholds import (
@@ -99,7 +101,7 @@ def judge_saddle_point(evidence: Evidence) -> Finding:
     )
     effect = best_of(evidence, share, (ALONG_CURVATURE,))
     gains = share.value > SLIGHT and effect.is_above(WORTH_IT, 1.0) and move.gain.value > 2 * max(kick.gain.value, 0.0)
-    leads_out = _leads_out(evidence) and not _is_flat(evidence, survey)
+    leads_out = (_leads_out(evidence) or _bends_out(evidence, survey)) and not _is_flat(evidence, survey)
     is_critical = survey.escape < CRITICAL or (leads_out and best_move(evidence, survey).is_below(NOTHING_LEFT, 1.0))
     present = (gains or leads_out) and is_critical if move.gain.is_finite else None
     return found(_SADDLE_POINT, present, statistic=Estimate(survey.escape, 0.0), effect=effect, evidence=says)
@@ -114,6 +116,12 @@ def _leads_out(evidence: Evidence) -> bool:
     longest = max([0.0, *(gain for gain in lengths if math.isfinite(gain))])
     share, times = evidence.share(along.gain).value, along.gain.value / max(longest, 1e-300)
     return (share > TENTH and times > 2) or (share > WORTH_IT and times > MANY_TIMES)
+
+
+def _bends_out(evidence: Evidence, survey: Survey) -> bool:
+    """Whether steps along |H|⁻¹G get far where none of another length does, though not for being better conditioned."""
+    taken = evidence.corrected
+    return is_bent_only(survey) and taken > TENTH and taken > MANY_TIMES * scaled_gain(evidence)
 
 
 def _judge_sign(survey: Survey) -> Finding:

@@ -5,6 +5,7 @@ import math
 from theodolite.diagnosis.divergence import Divergence, divergence, how_ended
 from theodolite.diagnosis.evidence import Evidence, is_diverged
 from theodolite.diagnosis.names import LARGER_BATCH, SHORTER_STEPS
+from theodolite.diagnosis.rules.noise import is_drowned
 from theodolite.diagnosis.rules.parts import (
     NO_SURVEY,
     NOTHING,
@@ -99,15 +100,21 @@ def _why_stopped(evidence: Evidence) -> str:
         return how_ended(evidence.history)
     if evidence.is_thrown:
         return "going on plainly, the loss is on average far above where it stands"
-    spoilt = how_spoilt(evidence)
-    if spoilt:
-        return spoilt
+    if evidence.is_above_start:
+        return "the loss stands above where it started"
+    return how_spoilt(evidence) or _why_far_slower(evidence)
+
+
+def _why_far_slower(evidence: Evidence) -> str:
+    """Which defect makes a run far slower than it need be, though its loss may fall; empty if none does."""
     if is_slowed_by_inputs(evidence):
         return "with its inputs normalised the run gains half of the excess, and many times what it does as it is"
+    if is_drowned(evidence):
+        return "a larger batch takes a third of the excess in as many steps, and shorter steps a tenth"
     survey = usable(evidence)
     if survey is not None and survey.dead_worst >= DEAD and evidence.is_overtaken:
         return "units are dead, and new parameters get a tenth of the excess loss farther in no more steps"
-    return "the loss stands above where it started" if evidence.is_above_start else ""
+    return ""
 
 
 def _judge_fall(evidence: Evidence, fallen: Estimate) -> Finding:

@@ -11,6 +11,7 @@ from theodolite.diagnosis.rules.parts import (
     NO_SURVEY,
     found,
     headroom,
+    is_bent_only,
     is_overshooting,
     is_slowed_by_inputs,
     scaled_gain,
@@ -77,6 +78,8 @@ def judge_ill_conditioning(evidence: Evidence) -> Finding:
         unsure = "steps on larger batches: corrected steps see all examples, and noise may be what they are free of"
         return found(_ILL_CONDITIONING, None, missing=unsure, **measured)
     if headroom(survey) > FAR_FROM_STABLE or judge_cliff(evidence).verdict is Verdict.PRESENT:
+        return found(_ILL_CONDITIONING, False, **measured)
+    if is_bent_only(survey) and not is_slowed_by_inputs(evidence):
         return found(_ILL_CONDITIONING, False, **measured)
     is_saddle = survey.escape < CRITICAL and survey.smallest.is_below(0.0, 1.0)
     is_cured = (gained > CURED and times > SEVERAL_TIMES) or (gained > FIFTH and times > TEN_TIMES)

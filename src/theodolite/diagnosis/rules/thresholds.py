@@ -87,3 +87,11 @@ FAR_FROM_STABLE = 1e4
 
 BENT = 0.1
 """Negative curvature of a tenth of the greatest is a way down: where depth has killed the gradient there is none."""
+
+CORRECTED_MORE = 1.1
+"""Where curvature is in the way, one corrected step gains more than the best plain one. Where many get far and one
+gains a tenth more at most, while curvature is negative somewhere, they leave a saddle, or follow a way that winds."""
+
+QUIETER = 0.3
+"""Where noise is in the way of a loss that falls all the same, a larger batch takes a third of the excess, and shorter
+steps a tenth, at a noise scale of ten batches; healthy runs are noisy too, of a few batches, or gain by one of both."""
