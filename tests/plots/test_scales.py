@@ -15,9 +15,9 @@ from theodolite.plots.scales import (
     number,
     percent,
     power,
-    several,
     ticks,
 )
+from theodolite.records.words import several
 
 FINITE = st.lists(st.floats(-1e8, 1e8, allow_nan=False, allow_subnormal=False), min_size=1, max_size=50)
 

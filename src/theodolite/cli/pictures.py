@@ -30,6 +30,9 @@ Examples:
 """
 
 
+_SEEDED = click.option("--seed", default=0, show_default=True, help="Seed of random directions and start vectors.")
+
+
 def _shared(also: str = "") -> Callable[[Callable[..., None]], Callable[..., None]]:
     """The options that every measuring command has; ``also`` tells of further files that one writes."""
     options = (
@@ -37,7 +40,6 @@ def _shared(also: str = "") -> Callable[[Callable[..., None]], Callable[..., Non
             "--objective", "factory", required=True, metavar="MODULE:FACTORY",
             help="Function without arguments that returns a theodolite.Objective, J(θ).",
         ),
-        click.option("--seed", default=0, show_default=True, help="Seed of random directions and start vectors."),
         click.option(
             "-o", "--output", "outputs", multiple=True, required=True, type=click.Path(path_type=Path, dir_okay=False),
             help=f"Where to write: .npz keeps the numbers; .html .png .svg .pdf draw{also}. Repeatable.",
@@ -54,6 +56,7 @@ def _shared(also: str = "") -> Callable[[Callable[..., None]], Callable[..., Non
 
 @click.command(epilog=_EXAMPLES)
 @_shared("; .vts too, and with --run .vtp and .gif")
+@_SEEDED
 @click.option("--at", "place", help="Checkpoint, run or RUN@STEP at the centre; the factory's own point if not given.")
 @click.option(
     "--directions", type=click.Choice(["random", "eigen", "gradient", "pca"]), default="random", show_default=True,
@@ -196,7 +199,7 @@ def line(factory: str, *, start: str, end: str, outputs: tuple[Path, ...], **set
     _check(outputs, _FLAT)
     objective = objective_of(factory)
     ends = ends_at(objective, start, end)
-    chosen, _ = settings.pop("batch_norm"), settings.pop("seed")
+    chosen = settings.pop("batch_norm")
     if chosen is None and have_statistics(objective, *ends):
         chosen = "interpolated"
     labels, statistics = (Path(start).name, Path(end).name), None if chosen == "model" else chosen
@@ -207,6 +210,7 @@ def line(factory: str, *, start: str, end: str, outputs: tuple[Path, ...], **set
 
 @click.command()
 @_shared()
+@_SEEDED
 @click.option("--at", "place", help="Checkpoint, run or RUN@STEP; the factory's own point if not given.")
 @click.option("--probes", default=4, show_default=True, help="Random vectors that the density is taken over.")
 @click.option("--ggn", "is_ggn", is_flag=True, help="Of the generalised Gauss-Newton matrix instead of the Hessian.")

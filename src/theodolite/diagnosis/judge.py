@@ -7,7 +7,7 @@ from pathlib import Path
 from theodolite.diagnosis.calibration import CONFIDENCE, probabilities
 from theodolite.diagnosis.evidence import Evidence, gather, is_diverged
 from theodolite.diagnosis.rules import RULES
-from theodolite.diagnosis.rules.parts import best_move, usable
+from theodolite.diagnosis.rules.parts import NO_SURVEY, best_move, usable
 from theodolite.diagnosis.rules.thresholds import FAR_GAIN, TENTH
 from theodolite.diagnosis.timeline import timeline
 from theodolite.diagnosis.words import summary
@@ -23,6 +23,7 @@ _WITHOUT_GAIN = ("plateau", "local_minimum")
 """Obstacles that no local move lifts: that nothing was gained says nothing against them."""
 
 _NO_STEP = "a step: the optimizer that was given to the monitor has made none; does the loop call optimizer.step()?"
+_NOT_BLOWN_UP = "a run whose loss has not blown up: where it has, nothing else can be told"
 _NO_SURVEY = "no survey was made: judged from the series alone"
 
 
@@ -80,7 +81,10 @@ def _heard(evidence: Evidence) -> Findings:
     """What every rule says; of a run without a single step of the optimizer none can say anything."""
     if evidence.history.steps < 1:
         return Findings(tuple(Finding(name, Verdict.UNDETERMINED, missing=_NO_STEP) for name in OBSTACLES))
-    return _by_exclusion(evidence, Findings(tuple(RULES[name](evidence) for name in OBSTACLES)))
+    heard = tuple(RULES[name](evidence) for name in OBSTACLES)
+    if is_diverged(evidence.survey, evidence.history):
+        heard = tuple(replace(one, missing=_NOT_BLOWN_UP) if one.missing == NO_SURVEY else one for one in heard)
+    return _by_exclusion(evidence, Findings(heard))
 
 
 def _by_exclusion(evidence: Evidence, findings: Findings) -> Findings:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from theodolite.records import Estimate, Finding, Remedy
+from theodolite.records.words import several
 
 NAMES: Mapping[str, str] = MappingProxyType(
     {
@@ -124,6 +125,6 @@ def summary(obstacle: str, finding: Finding | None, secondary: tuple[str, ...], 
     if helpful is not None:
         parts.append(
             f"It could fall faster: {helpful.name} gained {number(helpful.gain)} over going on plainly, "
-            f"which gained {number(helpful.baseline)}, in {helpful.steps} steps."
+            f"which gained {number(helpful.baseline)}, in {several(helpful.steps, 'step')}."
         )
     return " ".join(parts)

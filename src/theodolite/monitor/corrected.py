@@ -93,7 +93,7 @@ def corrected_path(
     each = time.perf_counter() - started
     most, farthest = _affordable_products(theta, seconds, each), _FARTHEST * radius
     values, products = [judge.value(theta)], list[int]()
-    ending = f"{steps} steps were allowed"
+    ending = "as many as were allowed"
     while len(products) < steps:
         begun = time.perf_counter()
         space = _space(objective, theta, gradient, most)

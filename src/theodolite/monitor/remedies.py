@@ -18,6 +18,7 @@ from theodolite.monitor.trials import SEEDS, Control, Pace, continued, controlle
 from theodolite.objective import Objective
 from theodolite.objective.sources import ModelSource
 from theodolite.records import Remedy, Status, Trials
+from theodolite.records.words import several
 
 _FEWEST_STEPS, _USEFUL_STEPS, _MOST_STEPS = 10, 12, 200
 
@@ -180,8 +181,8 @@ def _try_fresh_start(control: Control, notes: list[str]) -> Iterator[Remedy]:
     affordable = (control.left / pace.seeds - pace.branch) / pace.step if pace.step > 0 else math.inf
     steps = int(min(max(1, ground.step), _FRESH_LENGTH * control.steps, affordable))
     note = (
-        f"{steps} steps from new parameters, of {ground.step} that the run has had, against the run after going on "
-        "plainly; as the layers initialise themselves, not as the script may have"
+        f"{several(steps, 'step')} from new parameters, of {ground.step} that the run has had, against the run after "
+        "going on plainly; as the layers initialise themselves, not as the script may have"
     )
     if steps < min(ground.step, control.steps):
         notes.append(str(LeftOut(_FRESH, "the time was used up")))
@@ -211,8 +212,8 @@ def _corrected(control: Control, seconds: float, notes: list[str]) -> tuple[list
     count = len(path.products)
     value = float(path.values[-1]) if count else whole.value(theta)
     note = (
-        f"{count} steps of up to {max(path.products, default=0)} products on all held examples ({path.ending}), "
-        f"against {control.steps} plain steps"
+        f"of up to {several(max(path.products, default=0), 'product')} each, on all held examples, against "
+        f"{several(control.steps, 'plain step')}; {path.ending}"
     )
     cure = Cure(_CORRECTED, PLAIN.prepare, note=note)
     return [control.remedy(cure, [value] * len(control.values), count)], path.values

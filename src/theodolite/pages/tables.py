@@ -104,7 +104,7 @@ def _table(
     kept = _kept(first)
     heads = [names[round(at)] if names else number(at, 6) for at in x.tolist()]
     rows = tuple((heads[i], *(texts[i] for _, _, texts, _ in group)) for i in kept)
-    caption = f"All {x.size} rows." if kept.size == x.size else (
+    caption = ("One row." if x.size == 1 else f"All {x.size} rows.") if kept.size == x.size else (
         f"{kept.size} of the {x.size} rows behind the picture: evenly spaced, with the least and the greatest."
     )  # fmt: skip
     return Table(caption, (label, *(name for _, name, _, _ in group)), rows)

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from theodolite.pages.typesetting import measured, sentence, typeset
-from theodolite.plots.scales import number, several
+from theodolite.plots.scales import number
 from theodolite.records.diagnosis import Diagnosis, Finding, Remedy
 from theodolite.records.estimates import Estimate
 from theodolite.records.obstacles import UNDETERMINED, Verdict
 from theodolite.records.page import SYMBOLS, confidence, headline, outcome, plain
 from theodolite.records.timeline import Window
+from theodolite.records.words import several
 
 
 @dataclass(frozen=True)

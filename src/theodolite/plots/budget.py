@@ -19,8 +19,9 @@ from theodolite.plots.reading import (
     window_means,
     windows,
 )
-from theodolite.plots.scales import number, percent, several
+from theodolite.plots.scales import number, percent
 from theodolite.records.run import Run
+from theodolite.records.words import several
 
 PARTS = (
     ("delivered", "delivered", Role.MAIN),

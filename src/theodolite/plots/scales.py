@@ -236,11 +236,6 @@ def percent(share: float) -> str:
     return f"{number(round(100 * share), 4) if abs(share) >= 0.1 else number(100 * share, 2)}\u00a0%"
 
 
-def several(count: int, thing: str) -> str:
-    """How many things, in words that agree: 1 step, 2 steps."""
-    return f"{count} {thing}{'' if count == 1 else 's'}"
-
-
 def power(value: float) -> str:
     """A tick of a logarithmic axis: 0.01 to 1000 as they are, others as powers of ten."""
     if value == 0 or 0.01 <= abs(value) < 10_000:

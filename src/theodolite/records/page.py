@@ -13,6 +13,7 @@ from typing import Protocol
 from theodolite.records.estimates import Estimate
 from theodolite.records.obstacles import UNDETERMINED, Verdict
 from theodolite.records.timeline import Window
+from theodolite.records.words import several
 
 HEADLINES = MappingProxyType(
     {
@@ -265,7 +266,7 @@ def outcome(remedy: Tried) -> str:
 
 def _remedy_line(remedy: Tried) -> str:
     note = f" ({remedy.note})" if remedy.note else ""
-    return _wrap(f"- {remedy.name}: {outcome(remedy)} in {remedy.steps} steps{note}", "  ")
+    return _wrap(f"- {remedy.name}: {outcome(remedy)} in {several(remedy.steps, 'step')}{note}", "  ")
 
 
 _STYLE = (
