@@ -451,3 +451,10 @@ def test_a_start_worse_than_nothing_sets_no_floor(evidence: Any) -> None:
     assert judge(knowing).findings["none"].verdict is not Verdict.PRESENT
     better = replace(past, survey=replace(past.survey, blank=0.001))  # a function whose zero is no ignorance
     assert judge(better).obstacle == "none"
+
+
+def test_a_bowl_is_no_plateau_however_deep_the_net(evidence: Any) -> None:
+    """A penalty has shrunk all weights: their gradients are nothing beside that of a bias, and curvature is not."""
+    shrunk = AT_MINIMUM | {"depth_ratio": 1e-6}
+    assert judge(evidence(**shrunk)).obstacle == "local_minimum"
+    assert judge(evidence(**shrunk | {"smallest": estimate(0.0, 1e-6)})).obstacle == "plateau"

@@ -373,7 +373,7 @@ def test_newton_reaches_the_floor_of_a_stiff_bowl_where_no_step_size_does():
     assert path[1] < 1e-12 * here
     assert newton.gain.value == pytest.approx(here - newton.baseline.value, rel=1e-9)
     assert newton.steps == len(path)
-    assert "products on all held examples" in newton.note
+    assert "products each, on all held examples" in newton.note
     factors = np.logspace(-2, 1.3, 401)  # up to the stability limit 2/λmax
     best = min(0.5 * float(((1 - rate * f * curvatures) ** (2 * steps)).sum()) for f in factors)
     assert best > 0.1 * here

@@ -14,13 +14,16 @@ from theodolite.monitor.cures import LARGER_BATCH, PLAIN, Cure, LeftOut
 from theodolite.monitor.ground import REACH, Ground, usual_norm
 from theodolite.monitor.restarts import spoilt
 from theodolite.monitor.survey import Surveyed
-from theodolite.monitor.trials import SEEDS, Control, Pace, continued, controlled, failing_softly, pace_of, tried
+from theodolite.monitor.trials import Control, Pace, continued, controlled, failing_softly, pace_of, tried
 from theodolite.objective import Objective
 from theodolite.objective.sources import ModelSource
 from theodolite.records import Remedy, Status, Trials
 from theodolite.records.words import several
 
 _FEWEST_STEPS, _USEFUL_STEPS, _MOST_STEPS = 10, 12, 200
+
+_MOST_SEEDS = 6
+"""Of three values the error is itself uncertain by half; of six by a third."""
 
 _AGAIN_STEPS = 60
 """Before a loss blew up branches are so long that they come to what the run did."""
@@ -71,7 +74,9 @@ def try_remedies(
     pace = pace_of(ground)
     cheap = _cheap(ground, surveyed, notes)
     dear = _dear(ground, surveyed, notes)
-    steps = _affordable(ground, pace, len(cheap), dear, seconds=deadline - time.perf_counter())
+    left = deadline - time.perf_counter()
+    steps = _affordable(ground, pace, len(cheap), dear, seconds=left)
+    pace = replace(pace, seeds=_orders(pace, steps, len(cheap), dear, seconds=left))
     if pace.cost(pace.seeds * steps, pace.seeds) > deadline - time.perf_counter():
         return Trials(notes=(*notes, f"no cure was tried: {steps} plain steps would take more than {seconds:.3g} s"))
     control, plain = controlled(ground, pace, steps, deadline)
@@ -136,6 +141,21 @@ def _dear(ground: Ground, surveyed: Surveyed, notes: list[str]) -> list[str]:
     return names
 
 
+def _costs(cheap: int, dear: Sequence[str]) -> tuple[float, int]:
+    """What cures take in one order of the batches: plain branches' worth of steps, and branches."""
+    lengths = [_PRICES[name] for name in dear if name != _CORRECTED]
+    return 2 + cheap + sum(lengths), 2 + cheap + 2 * len(lengths)
+
+
+def _orders(pace: Pace, steps: int, cheap: int, dear: Sequence[str], *, seconds: float) -> int:
+    """How many orders of the batches the time allows at this length: gains that scatter are told from none by more."""
+    work, branches = _costs(cheap, dear)
+    each = pace.cost(work * steps, branches)
+    if pace.seeds == 1 or not each > 0:
+        return pace.seeds
+    return int(min(_MOST_SEEDS, max(pace.seeds, (1 - _CORRECTED_SHARE) * seconds / each)))
+
+
 def _affordable(ground: Ground, pace: Pace, cheap: int, dear: Sequence[str], *, seconds: float) -> int:
     """How many steps a branch takes: with as many of the dear cures as leave branches of a useful length."""
     fewest = _AGAIN_STEPS if ground.is_past else _FEWEST_STEPS
@@ -143,8 +163,7 @@ def _affordable(ground: Ground, pace: Pace, cheap: int, dear: Sequence[str], *, 
     steps = 0
     for count in range(len(dear), -1, -1):
         kept = dear[:count]
-        lengths = [_PRICES[name] for name in kept if name != _CORRECTED]
-        work, branches = 2 + cheap + sum(lengths), 2 + cheap + 2 * len(lengths)
+        work, branches = _costs(cheap, kept)
         share = 1 - _CORRECTED_SHARE if _CORRECTED in kept else 1.0
         left = share * seconds / pace.seeds - branches * pace.branch
         steps = int(left / (work * pace.step)) if pace.step > 0 else wanted
@@ -165,7 +184,7 @@ def _try_adam(control: Control, notes: list[str]) -> Iterator[Remedy]:
     if control.pace.cost(rounds * control.steps, rounds) > control.left:
         notes.append(str(LeftOut(_ADAM, "the time was used up")))
         return
-    values = [continued(control.ground, cure, control.steps, SEEDS).value for cure in candidates]
+    values = [continued(control.ground, cure, control.steps, control.pace.seeds).value for cure in candidates]
     best = candidates[int(np.argmin([value if math.isfinite(value) else math.inf for value in values]))]
     chosen = "another order of the batches" if control.pace.seeds > 1 else "the same batch, as there is no other"
     note = f"{best.note}: the best of {len(candidates)} on {chosen}"

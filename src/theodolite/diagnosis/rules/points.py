@@ -216,7 +216,9 @@ def judge_plateau(evidence: Evidence) -> Finding:
 
 def _is_flat(evidence: Evidence, survey: Survey) -> bool:
     """Whether gradient and curvature have vanished, all over or across depth; near-zero weights at a saddle look so."""
-    is_deep = survey.depth_ratio < VANISHING and not survey.smallest.value < -BENT * survey.largest.value
+    is_bent = survey.smallest.value < -BENT * survey.largest.value
+    is_bowl = survey.smallest.is_above(SLIGHT * survey.largest.value)  # walls in every direction
+    is_deep = survey.depth_ratio < VANISHING and not (is_bent or is_bowl)
     return evidence.share(Estimate(survey.flatness, 0.0)).value < NOTHING_LEFT or is_deep
 
 
