@@ -166,3 +166,17 @@ def test_a_wall_behind_the_run_is_a_cliff_unless_its_steps_are_too_long(evidence
     swinging = evidence(own_uphill=estimate(0.6, 0.1), remedies=(remedy("step × 0.1", 0.3),))
     swinging = replace(swinging, history=thrown.history)
     assert judge(swinging).obstacle == "step_too_large"
+
+
+def test_steps_that_go_up_without_a_gradient_that_stands_out_are_too_long():
+    """Just beyond what is stable J grows for a hundred steps; there is nothing to clip, and a branch is too short."""
+    slow = replayed([0.5 * 1.02**k for k in range(60)])
+    shorter = remedy("step × 0.3", 0.6, fallen=-0.5)
+    survey = Survey(380, Status.NONFINITE, loss=estimate(0.5, 0.01))
+    found = judge(replace(slow, survey=survey, trials=replace(slow.trials, remedies=(shorter,))))
+    assert found.obstacle == "step_too_large"
+    assert "no gradient stands out" in " ".join(found.findings["step_too_large"].evidence)
+    falling = remedy("step × 0.3", 0.1, fallen=0.2)
+    assert judge(replace(slow, survey=survey, trials=replace(slow.trials, remedies=(falling,)))).obstacle != (
+        "step_too_large"
+    )

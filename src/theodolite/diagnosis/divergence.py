@@ -49,6 +49,7 @@ class Divergence:
         spike: As ``spike`` of the gradient norms of the branches.
         length: How much lower shorter steps end than clipped ones, on branches of which a plain one blew up, as a share
             of the higher of both; missing if none did, or nobody tried both.
+        is_smooth: Whether plain steps go up on branches, shorter ones less, and no gradient stands out.
         ended: How the run ended, in words.
     """
 
@@ -57,6 +58,7 @@ class Divergence:
     rise: float
     spike: float = math.nan
     length: Estimate = MISSING
+    is_smooth: bool = False
     ended: str = "the loss is not finite any more"
 
     @property
@@ -66,8 +68,8 @@ class Divergence:
         Shorter steps surely save more of the run than clipped ones. Where both save as much it was not for long that
         the run was well; else cutting the greatest gradients alone is enough, and it was walls.
         """
-        if math.isnan(self.length.value):
-            return None
+        if self.is_smooth or math.isnan(self.length.value):
+            return True if self.is_smooth else None
         if self.length.is_above(_BETTER, 1.0) and self.length.is_above(0.0):
             return True
         return False if self.length.is_below(-_BETTER, 1.0) and self.length.is_below(0.0) else not self.was_gentle
@@ -111,7 +113,11 @@ class Divergence:
             says.append(f"on a branch from before, a gradient is {self.spike:.3g} times those around it")
         if math.isfinite(self.rise) and self.rise > 1:
             says.append(f"the last recorded losses stand at {self.rise:.3g} times their median")
-        if self.is_length is not None:
+        if self.is_smooth:
+            says.append(
+                "on branches plain steps go up, shorter ones less, and no gradient stands out that could be cut"
+            )
+        elif self.is_length is not None:
             by = f"{percent(self.length.value)} ± {percent(self.length.error, 2)}"
             says.append(f"on branches that are saved by shorter and by clipped steps, shorter ones end {by} lower")
         says.append("it had been well for a while before" if self.was_gentle else "it had not fallen for long before")
@@ -139,6 +145,7 @@ def divergence(evidence: Evidence) -> Divergence:
         rise=past.rise,
         spike=greatest_spike(evidence),
         length=length,
+        is_smooth=_rises_smoothly(evidence),
         ended=how_ended(past),
     )
 
@@ -155,6 +162,13 @@ def _has_blown_up(evidence: Evidence) -> bool:
     losses = evidence.trials.plain.losses
     heights = np.where(np.isfinite(losses), losses, np.inf) - evidence.floor
     return bool((heights > _BLOWN_UP * evidence.initial_excess).any())
+
+
+def _rises_smoothly(evidence: Evidence) -> bool:
+    """Whether plain steps go up, shorter ones less, and no gradient stood out that could have been cut."""
+    tried = [remedy for remedy in map(evidence.remedy, SHORTER_STEPS) if remedy is not None]
+    rises = any(remedy.baseline.is_below(0.0) and remedy.gain.is_above(0.0) for remedy in tried)
+    return rises and evidence.remedy(CLIPPING) is None and not greatest_spike(evidence) > SPIKE
 
 
 def _of_length(evidence: Evidence) -> Estimate:
