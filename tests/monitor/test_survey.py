@@ -35,7 +35,7 @@ def watched(
 
 def survey_of(monitor: Monitor) -> Survey:
     """Diagnose and close, and read the survey back."""
-    monitor.diagnose(seconds=10)
+    monitor.diagnose(seconds=30)
     monitor.close()
     found = Run(monitor.run).result("Survey")
     assert isinstance(found, Survey)
