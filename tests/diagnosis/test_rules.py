@@ -458,3 +458,52 @@ def test_a_bowl_is_no_plateau_however_deep_the_net(evidence: Any) -> None:
     shrunk = AT_MINIMUM | {"depth_ratio": 1e-6}
     assert judge(evidence(**shrunk)).obstacle == "local_minimum"
     assert judge(evidence(**shrunk | {"smallest": estimate(0.0, 1e-6)})).obstacle == "plateau"
+
+
+def test_a_net_that_long_steps_have_killed_is_dead(evidence: Any) -> None:
+    """Where next to nothing has a gradient left the units are what is missing; what killed them is told beside it."""
+    killed = KILLED | {"dead_worst": 1.0, "blocked": 1.0}
+    tried = (remedy(AGAIN, 0.0), remedy(SHORTER, 0.4), remedy("step × 0.1", 0.0))
+    judged = judge(evidence(**killed, remedies=tried))
+    assert judged.obstacle == "dead_units"
+    assert "step_too_large" in judged.secondary
+    assert "long steps killed them" in " ".join(judged.findings["dead_units"].evidence)
+    half = judge(evidence(**KILLED | {"dead_worst": 0.7, "blocked": 0.6}, remedies=tried))
+    assert half.obstacle == "step_too_large"
+
+
+def test_walls_that_clipping_takes_away_are_no_long_steps(evidence: Any) -> None:
+    """Shorter steps from the start do well at walls, too; what clipping gains from here is not to be had by length."""
+    wall = {"plain": steady(spike=40.0), "dead_worst": 0.6, "dead_fraction": 0.1}
+    again = (remedy(AGAIN, 0.05), remedy(SHORTER, 0.2))
+    clipped = judge(evidence(**wall, remedies=(remedy("clipping", 0.2), *again)))
+    assert clipped.findings["step_too_large"].verdict is Verdict.ABSENT
+    assert clipped.findings["cliff"].verdict is Verdict.PRESENT
+    useless = judge(evidence(**wall, remedies=(remedy("clipping", 0.0), *again)))
+    assert useless.findings["step_too_large"].verdict is Verdict.PRESENT
+
+
+def test_conditioning_may_hold_up_a_loss_that_falls(evidence: Any) -> None:
+    """A power law falls usefully for ever; ten corrected steps take all of it, the best step size a hundredth."""
+    step = remedy("step × 3", 0.0, fallen=0.005)
+    stiff = evidence(fallen=0.3, corrected=(0.3, 0.1, 0.02), remedies=(step,))
+    judged = judge(stiff)
+    assert judged.obstacle == "ill_conditioning"
+    assert judged.findings["none"].verdict is Verdict.ABSENT
+    usual = evidence(fallen=0.3, corrected=(0.3, 0.1, 0.02), remedies=(remedy("step × 3", 0.0, fallen=0.04),))
+    assert judge(usual).obstacle == "none"
+    rounded = evidence(corrected=(0.5, 0.48, 0.43), remedies=(remedy("step × 3", 0.0, fallen=0.0003),))
+    assert judge(rounded).obstacle == "ill_conditioning"
+
+
+def test_a_crawling_run_is_young_not_well(evidence: Any) -> None:
+    """Steps a thousandth of what is stable: while most of the excess is left any loss falls for its age."""
+    rescaled = replace(gains(1e-5, 3e-5, 1e-4, 1e-3, 0.05), slope=estimate(3e-4))
+    crawling = {"sharpness": estimate(1e-3), "rescaled": rescaled, "fallen": 0.25}
+    crawling |= {"loss": estimate(1.0, 0.001), "corrected": (0.9, 0.8)}
+    tried = (remedy("step × 10", 0.2, fallen=0.01),)
+    assert judge(evidence(**crawling, remedies=tried)).obstacle == "step_too_small"
+    nearer = crawling | {"sharpness": estimate(0.01)}
+    assert judge(evidence(**nearer, remedies=tried)).obstacle == "none"
+    late = crawling | {"loss": estimate(0.5, 0.001)}
+    assert judge(evidence(**late, remedies=tried)).obstacle == "none"

@@ -16,7 +16,7 @@ from theodolite.records import OBSTACLES, UNDETERMINED, Diagnosis, Finding, Find
 _BEFORE_NONE = ("overfitting", "no_minimum")
 """Obstacles of runs whose loss falls, the graver first: not the loss is at fault, but what it is taken for."""
 
-_TIES = ("step_too_large", "dead_units", "saddle_point", "gradient_noise", "step_too_small", "plateau", "local_minimum")
+_TIES = ("dead_units", "step_too_large", "saddle_point", "gradient_noise", "step_too_small", "plateau", "local_minimum")
 """Where effects are equal or unknown, the more specific obstacle goes first."""
 
 _WITHOUT_GAIN = ("plateau", "local_minimum")

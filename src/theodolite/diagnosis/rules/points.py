@@ -17,6 +17,7 @@ from theodolite.diagnosis.rules.parts import (
     scaled_gain,
     usable,
 )
+from theodolite.diagnosis.rules.spoilt import how_spoilt
 from theodolite.diagnosis.rules.thresholds import (
     ALIVE,
     BENT,
@@ -241,10 +242,13 @@ def judge_dead_units(evidence: Evidence) -> Finding:
         says.append(f"{percent(survey.blocked)} of the parameters get no gradient at all")
     if survey.silent_rectifiers > 0:
         says.append(f"{percent(survey.silent_rectifiers)} of the rectifiers hand on nothing but zero")
+    killed = how_spoilt(evidence)
+    says += [f"long steps killed them: {killed}"] if killed else []
     worst = 1.0 if survey.silent_rectifiers > 0 and survey.blocked >= DEAD else survey.dead_worst
+    is_severe = max(worst, survey.blocked) >= SEVERED
     measured: dict[str, Any] = {
         "statistic": Estimate(worst, 0.0, survey.examples),
-        "effect": Estimate(1.0, 0.0) if worst >= SEVERED else Estimate(survey.dead_fraction / 2, math.nan),
+        "effect": Estimate(1.0, 0.0) if is_severe else Estimate(survey.dead_fraction / 2, math.nan),
     }
     if is_revived(survey) and worst >= DEAD:
         why = f"{says[0]}, but not lost: the most negative curvature brings them back"

@@ -3,7 +3,7 @@
 import math
 
 from theodolite.diagnosis.evidence import Evidence
-from theodolite.diagnosis.names import AGAIN, AGAIN_SHORTER, SHORTER_STEPS
+from theodolite.diagnosis.names import AGAIN, AGAIN_SHORTER, CLIPPING, SHORTER_STEPS
 from theodolite.diagnosis.rules.parts import best_of
 from theodolite.diagnosis.rules.thresholds import CURED, TWENTIETH, USEFUL_FALL
 from theodolite.diagnosis.words import NOT_ZEROED, percent
@@ -26,7 +26,7 @@ def how_spoilt(evidence: Evidence) -> str:
     if evidence.keeps_gradients and not evidence.history.fallen.value > USEFUL_FALL:
         return f"{NOT_ZEROED}: each step is made from the sum of all gradients so far, and is far too long"
     again, best = _gain(evidence, AGAIN), best_of(evidence, MISSING, AGAIN_SHORTER)
-    here = best_of(evidence, MISSING, SHORTER_STEPS)
+    here = best_of(evidence, MISSING, (*SHORTER_STEPS, CLIPPING))
     if not (best.is_above(TWENTIETH, 1.0) and best.is_above(0.0)) or math.isnan(again):
         return ""
     if max(again, here.value if here.is_finite else -math.inf) > CURED * best.value:

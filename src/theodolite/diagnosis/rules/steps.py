@@ -22,11 +22,14 @@ from theodolite.diagnosis.rules.parts import (
     usable,
 )
 from theodolite.diagnosis.rules.spoilt import how_spoilt
-from theodolite.diagnosis.rules.surface import judge_cliff
+from theodolite.diagnosis.rules.surface import is_stiff, judge_cliff
 from theodolite.diagnosis.rules.thresholds import (
+    CRAWLING,
     CRITICAL,
     DEAD,
+    FAR_GAIN,
     FIFTH,
+    HUNDREDS,
     LONGER,
     MANY_TIMES,
     NOISY,
@@ -109,12 +112,30 @@ def _why_far_slower(evidence: Evidence) -> str:
     """Which defect makes a run far slower than it need be, though its loss may fall; empty if none does."""
     if is_slowed_by_inputs(evidence):
         return "with its inputs normalised the run gains half of the excess, and many times what it does as it is"
+    if _is_crawling(evidence):
+        return "steps could be a thousand times as long, and longer ones gain hundreds of times as much"
+    if is_stiff(evidence):
+        return (
+            "corrected for curvature, a few steps take nearly all of the excess, and 20 times what the best size does"
+        )
     if is_drowned(evidence):
         return "a larger batch takes a third of the excess in as many steps, and shorter steps a tenth"
     survey = usable(evidence)
     if survey is not None and survey.dead_worst >= DEAD and evidence.is_overtaken:
         return "units are dead, and new parameters get a tenth of the excess loss farther in no more steps"
     return ""
+
+
+def _is_crawling(evidence: Evidence) -> bool:
+    """Whether steps are so short that the loss falls usefully for its age only because the run is as good as young."""
+    survey, judged = usable(evidence), judge_step_too_small(evidence)
+    if (
+        survey is None
+        or judged.verdict is not Verdict.PRESENT
+        or not evidence.excess > FAR_GAIN * evidence.initial_excess
+    ):
+        return False
+    return headroom(survey) > CRAWLING and judged.statistic.is_above(HUNDREDS, 1.0)
 
 
 def _judge_fall(evidence: Evidence, fallen: Estimate) -> Finding:

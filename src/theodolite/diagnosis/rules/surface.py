@@ -20,12 +20,12 @@ from theodolite.diagnosis.rules.parts import (
 from theodolite.diagnosis.rules.spoilt import how_spoilt
 from theodolite.diagnosis.rules.thresholds import (
     CRITICAL,
-    CURED,
     FAR_FROM_STABLE,
-    FIFTH,
+    NEARLY_ALL,
     SEVERAL_TIMES,
-    TEN_TIMES,
+    STIFF,
     TENTH,
+    TWENTY_TIMES,
     UPHILL,
     WORTH_IT,
 )
@@ -82,7 +82,7 @@ def judge_ill_conditioning(evidence: Evidence) -> Finding:
     if is_bent_only(survey) and not is_slowed_by_inputs(evidence):
         return found(_ILL_CONDITIONING, False, **measured)
     is_saddle = survey.escape < CRITICAL and survey.smallest.is_below(0.0, 1.0)
-    is_cured = (gained > CURED and times > SEVERAL_TIMES) or (gained > FIFTH and times > TEN_TIMES)
+    is_cured = any(gained > share and times > at_least for share, at_least in STIFF)
     present = (is_cured or is_slowed_by_inputs(evidence)) and not is_saddle
     return found(
         _ILL_CONDITIONING,
@@ -90,6 +90,13 @@ def judge_ill_conditioning(evidence: Evidence) -> Finding:
         effect=Estimate(gained - max(scaled, 0.0), 0.0),
         **measured,
     )
+
+
+def is_stiff(evidence: Evidence) -> bool:
+    """Whether conditioning is in the way of a loss that falls all the same: corrected steps take nearly all at once."""
+    judged = judge_ill_conditioning(evidence)
+    is_far = evidence.corrected > NEARLY_ALL and judged.statistic.value > TWENTY_TIMES
+    return judged.verdict is Verdict.PRESENT and is_far and not evidence.is_at_floor
 
 
 def judge_cliff(evidence: Evidence) -> Finding:

@@ -11,6 +11,9 @@ SLOW_FALL, TWENTIETH, TENTH = 0.02, 0.05, 0.1
 """A loss whose least value is unknown, such as that of a language model, may fall by a few per cent a doubling and be
 well: that counts where the fall is sure and nothing that was tried would gain a twentieth of the excess."""
 
+FIFTH = 0.2
+"""A step is worth making longer if, kept up over the age of the run, it would take a fifth off the excess."""
+
 WORTH_IT = 0.02
 """A move is worth taking when it gains a fiftieth of the excess: fifty such moves finish the job."""
 
@@ -19,6 +22,10 @@ NOTHING_LEFT = 0.02
 
 MANY_TIMES = 5.0
 """A rescaled step gains *many times* the real one at five times: more than the usual tuning of a step would bring."""
+
+CRAWLING, HUNDREDS = 1e3, 300.0
+"""Healthy runs may be a tenth or a hundredth of the longest stable step; a thousandth, of which a longer one gains 300
+times as much while a third of the first excess is left, is a run that has hardly begun."""
 
 LONGER, SHORTER = 10.0, 0.3
 """A step is far too small if ten times its length serves it, and too large if a third does."""
@@ -51,9 +58,14 @@ VANISHING = 1e-3
 """Gradient scales of layers differ by one or two decades in healthy nets; three mean that depth kills them."""
 
 CURED, SEVERAL_TIMES, TEN_TIMES = 0.5, 4.0, 10.0
+STIFF = ((CURED, SEVERAL_TIMES), (FIFTH, TEN_TIMES), (TENTH, 100.0))
 """A few corrected steps that take half of the excess have found the way; where the trouble is another one, the best
 single step size, kept up on a branch, takes at least a quarter of that. Where much of the excess can never go, as with
-noisy targets, it is told by a fifth, and ten times what a step size takes."""
+noisy targets, it is told by a fifth, and ten times what a step size takes; where the last digits are lost to rounding,
+by a tenth and a hundred times."""
+
+TWENTY_TIMES = 20.0
+"""Healthy runs whose corrected steps take nearly all have step sizes that take a twelfth of that."""
 
 NEARLY_ALL = 0.9
 """Where the loss falls for ever, next to nothing of the excess is left far out."""
@@ -66,9 +78,6 @@ SLIGHT_GAIN = 0.1
 
 TURNED = 0.1
 """A tenth of what was learnt of new data is lost again."""
-
-FIFTH = 0.2
-"""A step is worth making longer if, kept up over the age of the run, it would take a fifth off the excess."""
 
 STEEP = 0.7
 """Batches with noise keep a healthy run at a tenth to a half of the stable sharpness; full ones drive it there."""
