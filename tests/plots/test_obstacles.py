@@ -11,9 +11,10 @@ import pytest
 import synthetic
 from theodolite.plots import plot_chart, svg_chart
 from theodolite.plots.cliffs import marks_spikes, marks_wall
+from theodolite.plots.ends import marks_ends
 from theodolite.plots.figures import figure_diagnosis
 from theodolite.plots.layers import marks_dead_layers, marks_depth
-from theodolite.plots.marks import Absent, Axis, Bars, Chart, Curve, Field, Label, Points, Way
+from theodolite.plots.marks import Absent, Axis, Bars, Chart, Curve, Field, Label, Level, Points, Way
 from theodolite.plots.moves import marks_branches, marks_scalings, marks_terms
 from theodolite.plots.obstacles import charts_obstacle
 from theodolite.plots.paths import marks_generalization, marks_norm, marks_off_line, marks_trend
@@ -21,7 +22,7 @@ from theodolite.plots.planes import below, marks_plane
 from theodolite.plots.scales import levels, shades, things, ticks
 from theodolite.plots.sections import marks_barrier, marks_rays, marks_walls
 from theodolite.records import Continuation, Estimate, Ray, Remedy, Rescaled, Survey, Trail, Trials, WhatIf
-from theodolite.records.obstacles import OBSTACLES
+from theodolite.records.obstacles import OBSTACLES, Status
 from theodolite.records.planes import Layers, Plane, Section, Sections, Track
 from theodolite.records.run import Run
 
@@ -175,6 +176,27 @@ def test_branches_have_the_plain_one_at_zero_and_divergence_at_the_edge(recorded
     assert layers(chart, Points)[0].x.tolist() == [0.1, 1.0, 10.0]
     assert "10 times the step gains 0.5 more in 50 steps" in chart.takeaway
     assert any("minus infinity" in note for note in chart.notes)
+
+
+def test_a_spoilt_run_shows_where_branches_end(recorded):
+    """From here shorter steps alone are finite, from the start they end low; clipping is a line."""
+    endless, plain = Estimate(math.inf), Estimate(math.nan)
+    ends = {"step × 0.1": (0.2, 0.4), "step × 10": (math.nan, 3.0), "clipping": (8.0, 10.0)}
+    ends |= {"from its start, step × 0.1": (0.02, 0.04), "from its start again": (5.0, 5.0)}
+    remedies = tuple(Remedy(name, endless, plain, 60, 2, ends=at) for name, at in ends.items())
+    blown_up = replace(SURVEY, status=Status.NONFINITE, loss=Estimate(0.5, 0.01))
+    chart = marks_ends(recorded(Trials(remedies), blown_up))
+    here, begun = layers(chart, Points)
+    assert (here.x.tolist(), here.y.tolist()) == ([0.1], pytest.approx([0.3]))
+    assert (begun.x.tolist(), begun.y.tolist()) == ([0.1, 1.0], pytest.approx([0.03, 5.0]))
+    assert {level.name: level.value for level in layers(chart, Level)} == {"before": 0.5, "clipped": 9.0}
+    assert "the run diverges; with steps × 0.1, from its start, it comes to 0.03" in chart.takeaway
+    assert any("2 infinite values" in note for note in chart.notes)  # the plain one, and ten times as long
+    assert "Branches of 60 steps" in chart.notes[0]
+    assert (
+        charts_obstacle(recorded(Trials(remedies), blown_up), synthetic.diagnosis("step_too_large"))[0].name == "ends"
+    )
+    assert isinstance(marks_ends(recorded(blown_up)), Absent)
 
 
 def test_a_trend_has_the_slope_that_was_judged(runs):

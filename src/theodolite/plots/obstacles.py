@@ -9,6 +9,7 @@ import numpy as np
 from theodolite.plots.budget import marks_budget
 from theodolite.plots.cliffs import marks_spikes, marks_wall
 from theodolite.plots.curvature import marks_dead_units, marks_eigenvalues
+from theodolite.plots.ends import marks_ends
 from theodolite.plots.layers import marks_dead_layers, marks_depth
 from theodolite.plots.lines import marks_straight
 from theodolite.plots.losses import marks_loss
@@ -18,7 +19,8 @@ from theodolite.plots.paths import marks_generalization, marks_norm, marks_off_l
 from theodolite.plots.planes import marks_plane
 from theodolite.plots.scales import number
 from theodolite.plots.sections import marks_barrier, marks_rays, marks_walls
-from theodolite.records.diagnosis import Diagnosis
+from theodolite.records.diagnosis import Diagnosis, Trials
+from theodolite.records.obstacles import Status
 from theodolite.records.planes import Plane
 from theodolite.records.run import Run
 from theodolite.records.survey import Survey
@@ -169,13 +171,34 @@ def _depth_or_rays(run: Run, *, is_first: bool) -> Panel:
     return depth if is_deep is is_first else marks_rays(run)
 
 
+def _is_spoilt(run: Run) -> bool:
+    """Whether the loss blew up, or the run was begun again: then scalings from where it stands tell nothing."""
+    survey, trials = run.result("Survey"), run.result("Trials")
+    has_blown_up = isinstance(survey, Survey) and survey.status is Status.NONFINITE
+    is_again = isinstance(trials, Trials) and any(
+        remedy.name.startswith("from its start") for remedy in trials.remedies
+    )
+    return has_blown_up or is_again
+
+
+def _too_large(run: Run, _: Diagnosis) -> Panel:
+    """Scalings of the step; where the run is spoilt, where branches end."""
+    ends = marks_ends(run) if _is_spoilt(run) else None
+    return ends if isinstance(ends, Chart) else marks_scalings(run)
+
+
+def _too_large_beside(run: Run, _: Diagnosis) -> Panel:
+    """Branches beside scalings; beside their ends, how the loss went."""
+    return marks_loss(run) if _is_spoilt(run) else marks_branches(run)
+
+
 _NEAREST: tuple[_Maker, ...] = (marks_trend, _plain(marks_loss))
 _UNDETERMINED: tuple[_Maker, ...] = (marks_trend,)
 _PICTURES: Mapping[str, tuple[_Maker, ...]] = MappingProxyType(
     {
         "none": (marks_trend,),
         "step_too_small": (_plain(marks_scalings), _plain(marks_branches)),
-        "step_too_large": (_plain(marks_scalings), _plain(marks_branches)),
+        "step_too_large": (_too_large, _too_large_beside),
         "ill_conditioning": (_conditioning, _corrected_scalings),
         "gradient_noise": (_plain(marks_terms), _plain(marks_budget)),
         "saddle_point": (_saddle, _spectrum),
