@@ -253,6 +253,7 @@ def _plain_steps(ground: Ground) -> dict[str, Any]:
     chosen = followed[:: max(1, len(followed) // some)][:some]
     uphill = [float(one.own_gain < 0) for one in followed]
     cosines = [_cosine(a.delta, b.delta) for a, b in pairwise(followed)]
+    norms = [one.grad_norm for one in followed]
     return parts | {
         "steps": len(followed),
         "noise_share": ratio([b.noise.value for b in budgets], [b.promise.value for b in budgets]),
@@ -260,8 +261,8 @@ def _plain_steps(ground: Ground) -> dict[str, Any]:
         "own_gain": Estimate.mean_of([one.own_gain for one in followed]),
         "cosine": Estimate.mean_of(cosines),
         "rescaled": rescaled([one.made for one in chosen], slope),
-        "clipped": clipped([one.made for one in followed], [one.grad_norm for one in followed]),
-        "cut": _cut(ground.clip, [one.grad_norm for one in followed]),
+        "clipped": clipped([one.made for one in followed], norms),
+        "cut": _cut(ground.clip, norms),
     }
 
 

@@ -18,6 +18,10 @@ _FACTOR = re.compile(r"(?:(from its start), )?step × ([0-9.e+]+)$")
 _AGAIN, _CLIPPED = "from its start again", "clipping"
 
 
+_Ends = tuple[str, np.ndarray, np.ndarray]
+"""Where from, the factors, and J at the end."""
+
+
 def marks_ends(run: Run) -> Chart | Absent:
     """J where branches end on which the step was scaled, from the surveyed point and from the start of the run.
 
@@ -33,31 +37,37 @@ def marks_ends(run: Run) -> Chart | Absent:
     ended = [remedy for remedy in remedies if remedy.ends]
     if not isinstance(survey, Survey) or not ended:
         return Absent("ends", title, "Not measured in this run: branches. monitor.diagnose() tries them.")
-    here = _places(ended, _FROM_HERE, plain=survey.loss.value - ended[0].baseline.value)
-    begun = _places(ended, _FROM_START)
+    seen = _seen(ended, plain=survey.loss.value - ended[0].baseline.value)
+    edges = tuple(edge for name, x, y in seen for edge in unplaced(name, x, y, is_log=True))
     clipped = next((remedy.reached for remedy in ended if remedy.name == _CLIPPED), np.nan)
-    marks = [(name, x, y) for name, (x, y) in ((_FROM_HERE, here), (_FROM_START, begun)) if x.size]
-    edges = tuple(edge for name, x, y in marks for edge in unplaced(name, x, y, is_log=True))
-    steps = next((remedy.steps for remedy in ended if _FACTOR.match(remedy.name)), ended[0].steps)
     levels = [Level("before", survey.loss.value), *([Level("clipped", clipped)] if clipped > 0 else [])]
-    known = [np.array([level.value for level in levels]), *(y for _, _, y in marks)]
-    roles = (Role.MAIN, Role.SECOND)
-    drawn = [
-        Points(name, x[kept], y[kept], np.full(int(kept.sum()), np.nan), role)
-        for (name, x, y), role in zip(marks, roles, strict=False)
-        for kept in [np.isfinite(y) & (y > 0)]
-    ]
+    steps = next((remedy.steps for remedy in ended if _FACTOR.match(remedy.name)), ended[0].steps)
+    heights = [np.array([level.value for level in levels]), *(y for _, _, y in seen)]
     return Chart(
         "ends",
         title,
-        _takeaway(marks, survey.loss.value),
+        _takeaway(seen, survey.loss.value),
         "J at the end of branches that repeat the run with scaled steps. Where only shorter ones end low, steps were "
         "too long; where clipping alone does as well, single gradients were.",
-        fit("step scaled by", "", [x for _, x, _ in marks], scale="log"),
-        fit("J at the end", "loss", known, scale="log"),
-        (*levels, *drawn, *edges),
+        fit("step scaled by", "", [x for _, x, _ in seen], scale="log"),
+        fit("J at the end", "loss", heights, scale="log"),
+        (*levels, *map(_points, seen), *edges),
         (f"Branches of {several(steps, 'step')}, mean over orders of the batches.", *notes_of(edges)),
     )
+
+
+def _seen(ended: Sequence[Remedy], plain: float) -> list[_Ends]:
+    """The branches from here, and those from the start if there are any."""
+    places = ((_FROM_HERE, *_places(ended, _FROM_HERE, plain)), (_FROM_START, *_places(ended, _FROM_START)))
+    return [one for one in places if one[1].size]
+
+
+def _points(ends: _Ends) -> Points:
+    """Those that are finite, and positive."""
+    name, x, y = ends
+    kept = np.isfinite(y) & (y > 0)
+    role = Role.MAIN if name == _FROM_HERE else Role.SECOND
+    return Points(name, x[kept], y[kept], np.full(int(kept.sum()), np.nan), role)
 
 
 def _places(ended: Sequence[Remedy], which: str, plain: float = np.nan) -> tuple[np.ndarray, np.ndarray]:
@@ -74,13 +84,13 @@ def _places(ended: Sequence[Remedy], which: str, plain: float = np.nan) -> tuple
     return factors, np.where(np.isfinite(ends), ends, np.inf)
 
 
-def _takeaway(marks: Sequence[tuple[str, np.ndarray, np.ndarray]], before: float) -> str:
+def _takeaway(seen: Sequence[_Ends], before: float) -> str:
     """Which steps end lowest, and what the run's own come to."""
-    tried = [(y[i], x[i], name) for name, x, y in marks for i in range(x.size) if np.isfinite(y[i])]
+    tried = [(y[i], x[i], name) for name, x, y in seen for i in range(x.size) if np.isfinite(y[i])]
     if not tried:
         return "No length of the step leads to a finite loss."
     end, factor, name = min(tried)
-    own = next((y[i] for _, x, y in marks[:1] for i in range(x.size) if x[i] == 1.0), np.nan)
+    own = next((y[i] for _, x, y in seen[:1] for i in range(x.size) if x[i] == 1.0), np.nan)
     goes = f"goes on to {number(float(own), 2)}" if np.isfinite(own) else "diverges"
     return (
         f"As it is, the run {goes}; with steps × {number(float(factor), 3)}, {name}, it comes to "
