@@ -271,7 +271,7 @@ def _before_blow_up(ground: Ground) -> Ground:
     kept, now = ground.points, ground.split.whole.value(ground.theta)
     places = list(zip(kept.steps, kept.thetas, strict=True)) if kept is not None else []
     first = ground.split.whole.value(places[0][1].to(ground.theta)) if places else math.nan
-    if math.isfinite(now) and not now - first > _BLOWN_UP * abs(first - ground.floor):
+    if math.isfinite(now) and not now - first > _BLOWN_UP * max(abs(first), abs(first - ground.floor)):
         return ground
     for step, theta in reversed(places):
         place = theta.to(ground.theta)
