@@ -75,6 +75,8 @@ OVERSHOOT, WALL = ("step_too_large", "cliff"), ("cliff", "step_too_large")
 @pytest.mark.parametrize(
     ("clipped", "shorter", "told"),
     [
+        ((0.3, 0.31), ((0.1, 0.12), (0.4, 0.5)), OVERSHOOT),  # most of the excess is left
+        ((0.1, 0.11), ((0.01, 0.012), (0.4, 0.5)), WALL),  # clipped steps get on well, whatever shorter ones do
         ((8.0, 9.0), ((0.1, 0.12), (0.4, 0.5)), OVERSHOOT),  # cutting the greatest gradients alone is of little use
         ((0.1, 0.12), ((0.4, 0.5), (0.3, 0.31)), WALL),  # the pace is kept
         ((0.3, 0.5), ((0.5, 0.3), (math.nan, 0.3)), WALL),  # as good as the best shorter step

@@ -29,6 +29,9 @@ _GENTLE_STEPS, _GENTLE_FALL = 20, 0.1
 _BETTER = 0.02
 """One cure beats another by a fiftieth of what it leaves, beyond its error."""
 
+_GETS_ON = 0.5
+"""Clipped steps that take half of the excess on a branch get on well, whatever shorter ones do."""
+
 _BLOWN_UP = 10.0
 """A branch has blown up where a loss is beyond so many times the first excess."""
 
@@ -49,6 +52,7 @@ class Divergence:
         spike: As ``spike`` of the gradient norms of the branches.
         length: How much lower shorter steps end than clipped ones, on branches of which a plain one blew up, as a share
             of the higher of both; missing if none did, or nobody tried both.
+        left: What clipped steps leave of the excess on those branches, as a share; NaN as above.
         is_smooth: Whether plain steps go up on branches, shorter ones less, and no gradient stands out.
         ended: How the run ended, in words.
     """
@@ -58,6 +62,7 @@ class Divergence:
     rise: float
     spike: float = math.nan
     length: Estimate = MISSING
+    left: float = math.nan
     is_smooth: bool = False
     ended: str = "the loss is not finite any more"
 
@@ -65,12 +70,13 @@ class Divergence:
     def is_length(self) -> bool | None:
         """Whether it was the length of the steps; None if no branch tells.
 
-        Shorter steps surely save more of the run than clipped ones. Where both save as much it was not for long that
-        the run was well; else cutting the greatest gradients alone is enough, and it was walls.
+        Shorter steps surely save more of the run than clipped ones. Where both save as much, or clipped ones get on
+        well, it was not for long that the run was well; else cutting the greatest gradients is enough: it was walls.
         """
         if self.is_smooth or math.isnan(self.length.value):
             return True if self.is_smooth else None
-        if self.length.is_above(_BETTER, 1.0) and self.length.is_above(0.0):
+        is_better = self.length.is_above(_BETTER, 1.0) and self.length.is_above(0.0)
+        if is_better and not self.left < _GETS_ON:
             return True
         return False if self.length.is_below(-_BETTER, 1.0) and self.length.is_below(0.0) else not self.was_gentle
 
@@ -145,6 +151,7 @@ def divergence(evidence: Evidence) -> Divergence:
         rise=past.rise,
         spike=greatest_spike(evidence),
         length=length,
+        left=_left(evidence) if length.is_finite else math.nan,
         is_smooth=_rises_smoothly(evidence),
         ended=how_ended(past),
     )
@@ -181,6 +188,14 @@ def _of_length(evidence: Evidence) -> Estimate:
     shares = [_lower(cut, short) for cut, short in pairs if math.isfinite(cut) or math.isfinite(short)]
     found = Estimate.mean_of(shares)
     return replace(found, error=0.0) if found.count == 1 else found
+
+
+def _left(evidence: Evidence) -> float:
+    """What clipped steps leave of the excess, as a share; infinite where they diverged, NaN where nobody tried."""
+    clip = evidence.remedy(CLIPPING)
+    if clip is None or not clip.ends or not evidence.excess > 0:
+        return math.nan
+    return _mean(_heights(clip.ends, evidence.floor)) / evidence.excess
 
 
 def _heights(ends: Sequence[float], floor: float) -> list[float]:

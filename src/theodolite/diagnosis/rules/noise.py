@@ -4,7 +4,7 @@ import math
 
 from theodolite.diagnosis.evidence import Evidence, sure_gain
 from theodolite.diagnosis.names import LARGER_BATCH, LONGER_STEPS, SHORTER_STEPS
-from theodolite.diagnosis.rules.parts import NO_SURVEY, best_of, found, is_noisy, is_steep, usable
+from theodolite.diagnosis.rules.parts import NO_SURVEY, best_of, found, is_noisy, is_straying, usable
 from theodolite.diagnosis.rules.thresholds import FIFTH, NOISY, QUIETER, TEN_TIMES, TENTH, WORTH_IT
 from theodolite.diagnosis.words import number, percent
 from theodolite.records import MISSING, Estimate, Finding, Survey, Verdict
@@ -64,7 +64,7 @@ def _longer_gains(evidence: Evidence, effect: Estimate) -> str:
 def _is_lost_to_noise(survey: Survey, effect: Estimate) -> bool | None:
     """Whether most of the promise is noise, and averaging it out gains; None if that was not tried or is not sure."""
     lost = survey.noise_share
-    if not is_noisy(survey) or is_steep(survey) or lost.is_below(NOISY, 0.0):
+    if not is_noisy(survey) or is_straying(survey) or lost.is_below(NOISY, 0.0):
         return False
     is_sure = lost.is_above(NOISY) or (lost.value > NOISY and effect.is_above(FIFTH))
     if not is_sure or not math.isfinite(effect.error):

@@ -15,6 +15,7 @@ from theodolite.diagnosis.rules.thresholds import (
     REVIVED,
     SEVERED,
     STEEP,
+    STRAYS,
     UPHILL,
 )
 from theodolite.records import MISSING, Estimate, Finding, Status, Survey, Verdict
@@ -131,6 +132,11 @@ def is_noisy(survey: Survey) -> bool:
 def is_steep(survey: Survey) -> bool:
     """Whether the steps come near to what is stable on a quadratic: where noise is to blame, they are far from it."""
     return survey.sharpness.value > STEEP * survey.stable_sharpness
+
+
+def is_straying(survey: Survey) -> bool:
+    """Whether steps come near to what is unstable, and some go uphill on the very batch that they were made from."""
+    return is_steep(survey) and not survey.own_uphill.value < STRAYS
 
 
 def is_overshooting(evidence: Evidence, survey: Survey) -> bool:

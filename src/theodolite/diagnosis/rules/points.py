@@ -24,11 +24,13 @@ from theodolite.diagnosis.rules.thresholds import (
     CRITICAL,
     DEAD,
     MANY_TIMES,
+    MORE,
     NOTHING_LEFT,
     SEVERED,
     SLIGHT,
     SLOW_FALL,
     TENTH,
+    TWICE,
     VANISHING,
     WORTH_IT,
 )
@@ -102,13 +104,15 @@ def judge_saddle_point(evidence: Evidence) -> Finding:
     )
     effect = best_of(evidence, share, (ALONG_CURVATURE,))
     gains = share.value > SLIGHT and effect.is_above(WORTH_IT, 1.0) and move.gain.value > 2 * max(kick.gain.value, 0.0)
-    leads_out = (_leads_out(evidence) or _bends_out(evidence, survey)) and not _is_flat(evidence, survey)
-    is_critical = survey.escape < CRITICAL or (leads_out and best_move(evidence, survey).is_below(NOTHING_LEFT, 1.0))
+    is_there = survey.escape < CRITICAL
+    leads_out = _leads_out(evidence, MORE if is_there else TWICE) or _bends_out(evidence, survey)
+    leads_out = leads_out and not _is_flat(evidence, survey)
+    is_critical = is_there or (leads_out and best_move(evidence, survey).is_below(NOTHING_LEFT, 1.0))
     present = (gains or leads_out) and is_critical if move.gain.is_finite else None
     return found(_SADDLE_POINT, present, statistic=Estimate(survey.escape, 0.0), effect=effect, evidence=says)
 
 
-def _leads_out(evidence: Evidence) -> bool:
+def _leads_out(evidence: Evidence, most: float = TWICE) -> bool:
     """Whether a step along λmin leads to where plain steps gain far more than at any length from here."""
     along = evidence.remedy(ALONG_CURVATURE)
     if along is None or not along.gain.is_above(0.0):
@@ -116,7 +120,7 @@ def _leads_out(evidence: Evidence) -> bool:
     lengths = [cure.gain.value for cure in evidence.remedies if cure.name.startswith("step × ")]
     longest = max([0.0, *(gain for gain in lengths if math.isfinite(gain))])
     share, times = evidence.share(along.gain).value, along.gain.value / max(longest, 1e-300)
-    return (share > TENTH and times > 2) or (share > WORTH_IT and times > MANY_TIMES)
+    return (share > TENTH and times > most) or (share > WORTH_IT and times > MANY_TIMES)
 
 
 def _bends_out(evidence: Evidence, survey: Survey) -> bool:

@@ -17,6 +17,7 @@ from theodolite.diagnosis.rules.parts import (
     is_overshooting,
     is_slowed_by_inputs,
     is_steep,
+    is_straying,
     longer_steps,
     ratio,
     usable,
@@ -341,7 +342,7 @@ def _is_cured_by_batch(evidence: Evidence, survey: Survey, share: Estimate) -> b
     batch = evidence.remedy(LARGER_BATCH)
     is_gaining = batch is not None and evidence.share(batch.gain).value > share.value / 2
     may_be_noise = is_noisy(survey) and not survey.noise_share.is_below(NOISY, 1.0)
-    return is_gaining and may_be_noise and not is_steep(survey)
+    return is_gaining and may_be_noise and not is_straying(survey)
 
 
 def _shorter_gain(evidence: Evidence, survey: Survey) -> Estimate:

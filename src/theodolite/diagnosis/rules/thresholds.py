@@ -33,6 +33,9 @@ LONGER, SHORTER = 10.0, 0.3
 UPHILL = 0.3
 """Steps of a sensible length lower the loss of their own batch; three uphill in ten is no accident among 16."""
 
+STRAYS = 0.1
+"""Steps near to what is unstable are too long if one in ten goes uphill on its own batch; else they are only steep."""
+
 OVERSHOOT = 0.4
 """Curvature takes ½·step·λ of a promise: half at the best length for the own batch, all at the stability limit."""
 
@@ -41,6 +44,10 @@ NOISY = 0.5
 
 CRITICAL = 0.3
 """Near a critical point the slope changes the loss less than a third of what curvature does over the same length."""
+
+MORE, TWICE = 1.25, 2.0
+"""A way out of a saddle beats every length of the step: by a quarter where the slope has vanished, and where longer
+steps leave it too, only later; twice over where there is some slope."""
 
 SLIGHT = 0.01
 """Negative curvature below a hundredth of λmax is what converged nets have; it is no way down worth the name."""
