@@ -21,11 +21,11 @@ trend*: an obstacle is named although it is undetermined whether the loss still 
 
 CONFIDENCE: Mapping[str, tuple[int, int]] = MappingProxyType(
     {
-        "none alone": (89, 89),
-        "none beside others": (27, 27),
-        "one alone": (76, 77),
-        "one of several": (9, 9),
-        "without a trend": (11, 11),
+        "none alone": (83, 83),
+        "none beside others": (33, 33),
+        "one alone": (81, 81),
+        "one of several": (11, 11),
+        "without a trend": (7, 7),
     }
 )
 """Pattern -> in how many of how many cases of the zoo such a verdict was right, as ``theodolite zoo score --calibrate``
