@@ -124,8 +124,9 @@ class Divergence:
                 "on branches plain steps go up, shorter ones less, and no gradient stands out that could be cut"
             )
         elif self.is_length is not None:
-            by = f"{percent(self.length.value)} ± {percent(self.length.error, 2)}"
-            says.append(f"on branches that are saved by shorter and by clipped steps, shorter ones end {by} lower")
+            better, other = ("shorter", "clipped") if self.length.value > 0 else ("clipped", "shorter")
+            by = f"{percent(abs(self.length.value))} ± {percent(self.length.error, 2)}"
+            says.append(f"on branches {better} steps end {by} lower than {other} ones")
         says.append("it had been well for a while before" if self.was_gentle else "it had not fallen for long before")
         return tuple(says)
 
