@@ -6,8 +6,9 @@ from monitor.bits import differences, monitored, named, trained
 from monitor.trainings import FAMILIES, FOUR, LOOPS, MORE
 from theodolite import Run
 
-EXPECTED_FAILURES: dict[str, set[str]] = {}
-"""Measurements that some trainings do not permit."""
+EXPECTED_FAILURES = {"spectral norm": {"curvature"}}
+"""Measurements that some trainings do not permit. Its vectors count as constants in a backward pass and move all the
+same, so that products are taken by differences; of that a warning tells, and here warnings are errors."""
 
 TRAINABLE = [row for row in FAMILIES if row.name != "family stateful"]
 """That one keeps the graph of its last pass: it cannot be trained at all."""
