@@ -1,5 +1,6 @@
 """Can a diagnosis be read without a browser, and without running anything?"""
 
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import synthetic
@@ -13,6 +14,11 @@ HOSTILE = '</div><script>alert(1)</script><img src=x onerror="alert(1)">'
 def test_every_obstacle_has_a_headline():
     assert set(HEADLINES) == {*OBSTACLES, UNDETERMINED}
     assert headline("something_new") == "Something new"
+
+
+def test_a_probability_says_what_it_was_counted_on():
+    counted = replace(synthetic.diagnosis(), calibrated=True)
+    assert str(counted).splitlines()[1] == "70 % sure, as such verdicts were right on the zoo"
 
 
 def test_the_terminal_page_has_verdict_evidence_findings_and_remedies():

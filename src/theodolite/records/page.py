@@ -164,7 +164,8 @@ def confidence(diagnosis: Judged) -> str:
         return f"Most likely {plain(ranked[0][0])}, {_percent(ranked[0][1])}" if leads else ""
     if not math.isfinite(likely):
         return ""
-    return f"{_percent(likely)} sure" + ("" if diagnosis.calibrated else ", not yet calibrated on known problems")
+    counted = "as such verdicts were right on the zoo"
+    return f"{_percent(likely)} sure, {counted if diagnosis.calibrated else 'not yet calibrated on known problems'}"
 
 
 def _ranked(probabilities: Mapping[str, float]) -> list[tuple[str, float]]:
