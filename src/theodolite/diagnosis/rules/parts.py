@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from theodolite.diagnosis.evidence import Evidence, sure_gain
-from theodolite.diagnosis.names import NORMALISED, SHORTER_STEPS
+from theodolite.diagnosis.names import CLIPPING, NORMALISED, SHORTER_STEPS
 from theodolite.diagnosis.rules.thresholds import (
     CORRECTED_MORE,
     CURED,
@@ -141,7 +141,7 @@ def is_straying(survey: Survey) -> bool:
 
 def is_overshooting(evidence: Evidence, survey: Survey) -> bool:
     """Whether unstable steps are to blame, not single gradients: shorter ones gain twice what clipping does."""
-    clip = evidence.remedy("clipping")
+    clip = evidence.remedy(CLIPPING)
     shorter = best_of(evidence, MISSING, SHORTER_STEPS)
     is_swinging = is_steep(survey) and survey.own_uphill.value >= UPHILL
     return is_swinging and clip is not None and shorter.value > 2 * max(0.0, evidence.cured(clip).value)
